@@ -1,0 +1,8 @@
+// Everything of ANAct, for users. The library's own sources include what they need.
+#pragma once
+
+#include "anact/activation.h"
+#include "anact/gaussian.h"
+#include "anact/moments.h"
+#include "anact/nn.h"
+#include "anact/normalization.h"

@@ -1,0 +1,104 @@
+// The module: an activation that normalizes itself.
+#pragma once
+
+#include <torch/nn/cloneable.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "anact/activation.h"
+#include "anact/normalization.h"
+
+namespace anact::nn {
+
+// Options of ANAct. Defaults are the paper's where it gives one.
+struct ANActOptions {
+  using Interval = std::pair<double, double>;
+
+  // The activation, as parse_activation reads it: "silu", "elu(alpha=0.5)". Throws std::invalid_argument if unknown.
+  /* implicit */ ANActOptions(const std::string& activation = "silu") : activation_(parse_activation(activation)) {}
+  /* implicit */ ANActOptions(const char* activation) : ANActOptions(std::string(activation)) {}
+  /* implicit */ ANActOptions(const Activation& activation) : activation_(activation) {}
+
+  TORCH_ARG(Activation, activation);
+  // Where the factors of a training step come from.
+  TORCH_ARG(StatisticsSource, statistics) = StatisticsSource::previous;
+  TORCH_ARG(Solution, solution) = Solution::compromise;
+  TORCH_ARG(Target, target) = Target::input;
+  TORCH_ARG(Gain, gain) = Gain::activation;
+  // Whether the output's mean is subtracted.
+  TORCH_ARG(bool, centre) = true;
+  // The weight of a new batch in the running statistics, in (0, 1].
+  TORCH_ARG(double, momentum) = 0.1;
+  // A batch whose rho or rho', divided by the running one, lies outside [low, high] does not update the statistics.
+  TORCH_ARG(std::optional<Interval>, gate) = std::nullopt;
+  // lambda is held in [low, high].
+  TORCH_ARG(Interval, bounds) = Interval(0.1, 10);
+  // Whether alpha is learnt; it stays 0 otherwise.
+  TORCH_ARG(bool, learnable) = true;
+};
+
+// y = (lambda + 0.3 tanh alpha) (f(x) - mu), with lambda and mu from running statistics of the module's own input.
+//
+// Input and output: any shape; float64, float32, bfloat16 or float16. In training each call updates the statistics in
+// place; in evaluation they are constants and nothing changes. A batch with a non-finite statistic updates nothing and is
+// counted in num_batches_skipped. An empty input is passed through and updates nothing.
+//
+// Parameter: alpha. Buffers: output_mean, output_square, input_variance, backward_gain, num_batches_tracked.
+// The statistics stay float32 (float64 after to(torch::kDouble)) whatever type the module is cast to.
+class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
+ public:
+  explicit ANActImpl(ANActOptions options = {});
+
+  // Throws std::invalid_argument when the options contradict each other.
+  void reset() override;
+
+  // alpha to 0, and the statistics to those of N(0, 1).
+  void reset_parameters();
+  void reset_running_stats();
+
+  torch::Tensor forward(const torch::Tensor& input);
+
+  // lambda and mu in force in evaluation, from the running statistics.
+  [[nodiscard]] double factor() const;
+  [[nodiscard]] Statistics statistics() const;
+
+  // "ANAct(silu, momentum=0.01)": the activation and every option that is not the default.
+  void pretty_print(std::ostream& stream) const override;
+
+  std::shared_ptr<torch::nn::Module> clone(const std::optional<torch::Device>& device = std::nullopt) const override;
+  void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Device device, bool non_blocking = false) override;
+
+  ANActOptions options;
+  torch::Tensor alpha;                // 0-dimensional, learnable
+  torch::Tensor output_mean;          // mu  = E[f(x)]
+  torch::Tensor output_square;        // s   = E[f(x)^2]
+  torch::Tensor input_variance;       // v   = Var(x)
+  torch::Tensor backward_gain;        // rho' = E[f'(x)^2]
+  torch::Tensor num_batches_tracked;  // int64: batches that entered the statistics
+  torch::Tensor num_batches_skipped;  // int64: batches refused; not part of the saved state
+
+ private:
+  [[nodiscard]] NormalizationOptions normalization() const;
+};
+TORCH_MODULE(ANAct);
+
+// Each is ANAct of that activation with default options.
+[[nodiscard]] ANAct NSwish();
+[[nodiscard]] ANAct NReLU();
+
+namespace functional {
+
+// ANAct without state: normalizes by the statistics of `input` itself, as training with `statistics` = batch does, with
+// alpha = 0. The options `statistics`, `momentum`, `gate` and `learnable` have no meaning here.
+torch::Tensor anact(const torch::Tensor& input, const ANActOptions& options = {});
+
+}  // namespace functional
+
+}  // namespace anact::nn

@@ -1,0 +1,98 @@
+// From the statistics of an activation to the affine map that normalizes it.
+//
+// The derivation, with the sources of each formula, is in docs/math.md.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "anact/moments.h"
+
+namespace anact {
+
+// Which scale lambda. rho is the forward gain, rho' the backward gain.
+enum class Solution : std::uint8_t {
+  compromise,  // lambda^2 = (1/rho + 1/rho') / 2, the paper's
+  forward,     // lambda^2 = 1/rho
+  backward,    // lambda^2 = 1/rho'
+  geometric,   // lambda^2 = 1/sqrt(rho rho')
+  exact,       // lambda^2 = 1/rho', and the output mean b that meets the target: both properties hold
+};
+
+// What E[y^2] is held to.
+enum class Target : std::uint8_t {
+  input,  // v, the variance that came in (the paper)
+  unit,   // 1: s takes the place of rho, and v rho' of rho'
+};
+
+// Which forward gain rho is.
+enum class Gain : std::uint8_t {
+  activation,  // s / v (the paper)
+  output,      // (s - mu^2) / v: the gain of what is emitted when the mean is subtracted; s / v when it is not
+};
+
+// Which statistics the factors of a training step come from. Always constants to the gradient.
+enum class StatisticsSource : std::uint8_t {
+  previous,  // the running statistics as they stood before this batch; one pass over the input
+  running,   // the running statistics with this batch in
+  batch,     // this batch alone
+};
+
+struct NormalizationOptions {
+  Solution solution = Solution::compromise;
+  Target target = Target::input;
+  Gain gain = Gain::activation;
+  bool centre = true;
+  double lambda_min = 0.1;
+  double lambda_max = 10;
+};
+
+// The largest that the learnable alpha can add to or take from lambda: scale = lambda + kAlphaRange * tanh(alpha).
+inline constexpr double kAlphaRange = 0.3;
+
+// The affine map y = scale * f(x) + offset of one step, and what its gradient needs.
+struct Factors {
+  double scale = 1;        // lambda + 0.3 tanh(alpha)
+  double offset = 0;       // b - scale * centre
+  double centre = 0;       // mu, or 0 when the mean is not subtracted
+  double scale_slope = 0;  // d scale / d alpha = 0.3 (1 - tanh^2 alpha); d y / d alpha = scale_slope * (f(x) - centre)
+};
+
+// rho and rho' as the options define them, before target `unit` is applied.
+struct Gains {
+  double forward = 1;
+  double backward = 1;
+};
+[[nodiscard]] Gains gains(const Statistics& statistics, const NormalizationOptions& options);
+
+// lambda for these statistics, clamped to the bounds. A zero gain (a dead layer) gives lambda_max; statistics that are
+// all zero give lambda_max too; never NaN for finite statistics.
+[[nodiscard]] double lambda(const Statistics& statistics, const NormalizationOptions& options);
+
+// The output mean b of `exact`: |b| = sqrt(max(0, target - lambda^2 (s - mu^2))), with the sign of mu (plus for 0).
+// Zero for every other solution.
+[[nodiscard]] double output_shift(const Statistics& statistics, const NormalizationOptions& options);
+
+[[nodiscard]] Factors factors(const Statistics& statistics, double alpha, const NormalizationOptions& options);
+
+// Throws std::invalid_argument for bounds that are not 0 < lambda_min <= lambda_max < inf, and for `exact` without
+// centre (its shift replaces the mean, so there is nothing to leave in).
+void validate(const NormalizationOptions& options);
+
+// Names as users type them: "compromise", "input", "activation", "previous", …
+[[nodiscard]] std::string_view to_string(Solution value);
+[[nodiscard]] std::string_view to_string(Target value);
+[[nodiscard]] std::string_view to_string(Gain value);
+[[nodiscard]] std::string_view to_string(StatisticsSource value);
+
+// The inverse. Each throws std::invalid_argument with the accepted names.
+[[nodiscard]] Solution parse_solution(std::string_view text);
+[[nodiscard]] Target parse_target(std::string_view text);
+[[nodiscard]] Gain parse_gain(std::string_view text);
+[[nodiscard]] StatisticsSource parse_statistics_source(std::string_view text);
+
+// Every solution, for tables and tests.
+[[nodiscard]] std::span<const Solution> all_solutions();
+
+}  // namespace anact

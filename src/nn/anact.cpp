@@ -1,0 +1,145 @@
+#include <torch/nn/init.h>
+
+#include <ostream>
+
+#include "anact/gaussian.h"
+#include "anact/nn.h"
+#include "ops/anact.h"
+
+namespace anact::nn {
+namespace {
+
+NormalizationOptions to_normalization(const ANActOptions& options) {
+  return {.solution = options.solution(),
+          .target = options.target(),
+          .gain = options.gain(),
+          .centre = options.centre(),
+          .lambda_min = options.bounds().first,
+          .lambda_max = options.bounds().second};
+}
+
+ops::UpdateOptions to_update(const ANActOptions& options) {
+  const auto gate = options.gate().value_or(ANActOptions::Interval(0, 0));
+  return {.momentum = options.momentum(), .gate_low = gate.first, .gate_high = gate.second};
+}
+
+}  // namespace
+
+ANActImpl::ANActImpl(ANActOptions options) : options(std::move(options)) { reset(); }
+
+void ANActImpl::reset() {
+  validate(normalization());
+  if (!(options.momentum() > 0 && options.momentum() <= 1)) {
+    throw std::invalid_argument("ANAct: momentum is " + std::to_string(options.momentum()) + "; it must be in (0, 1]");
+  }
+  if (const auto gate = options.gate(); gate && !(gate->first >= 0 && gate->first < gate->second)) {
+    throw std::invalid_argument("ANAct: the gate is [" + std::to_string(gate->first) + ", " +
+                                std::to_string(gate->second) + "]; it must be 0 <= low < high");
+  }
+  alpha = register_parameter("alpha", torch::zeros({}), options.learnable());
+  output_mean = register_buffer("output_mean", torch::zeros({}));
+  output_square = register_buffer("output_square", torch::zeros({}));
+  input_variance = register_buffer("input_variance", torch::zeros({}));
+  backward_gain = register_buffer("backward_gain", torch::zeros({}));
+  num_batches_tracked = register_buffer("num_batches_tracked", torch::zeros({}, torch::kLong));
+  num_batches_skipped = torch::zeros({}, torch::kLong);
+  reset_running_stats();
+}
+
+void ANActImpl::reset_parameters() {
+  const torch::NoGradGuard no_grad;
+  alpha.zero_();
+}
+
+void ANActImpl::reset_running_stats() {
+  const auto normal = gaussian_statistics(options.activation());
+  output_mean.fill_(normal.output_mean);
+  output_square.fill_(normal.output_square);
+  input_variance.fill_(normal.input_variance);
+  backward_gain.fill_(normal.backward_gain);
+  num_batches_tracked.zero_();
+  num_batches_skipped.zero_();
+}
+
+torch::Tensor ANActImpl::forward(const torch::Tensor& input) {
+  const ops::RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
+  const auto update = to_update(options);
+  const auto [output, moments, factors] = ops::forward(input, alpha, running, options.activation(),
+                                                       options.statistics(), normalization(), update, is_training());
+  if (is_training()) ops::update_statistics(running, num_batches_skipped, moments, update);
+  return output;
+}
+
+Statistics ANActImpl::statistics() const {
+  return {.output_mean = output_mean.item<double>(),
+          .output_square = output_square.item<double>(),
+          .input_variance = input_variance.item<double>(),
+          .backward_gain = backward_gain.item<double>()};
+}
+
+double ANActImpl::factor() const { return lambda(statistics(), normalization()); }
+
+NormalizationOptions ANActImpl::normalization() const { return to_normalization(options); }
+
+void ANActImpl::pretty_print(std::ostream& stream) const {
+  const ANActOptions defaults(options.activation());
+  stream << "ANAct(" << options.activation().to_string();
+  if (options.statistics() != defaults.statistics()) stream << ", statistics=" << to_string(options.statistics());
+  if (options.solution() != defaults.solution()) stream << ", solution=" << to_string(options.solution());
+  if (options.target() != defaults.target()) stream << ", target=" << to_string(options.target());
+  if (options.gain() != defaults.gain()) stream << ", gain=" << to_string(options.gain());
+  if (options.centre() != defaults.centre()) stream << ", centre=false";
+  if (options.momentum() != defaults.momentum()) stream << ", momentum=" << options.momentum();
+  if (options.gate()) stream << ", gate=[" << options.gate()->first << ", " << options.gate()->second << "]";
+  if (options.bounds() != defaults.bounds()) {
+    stream << ", bounds=[" << options.bounds().first << ", " << options.bounds().second << "]";
+  }
+  if (options.learnable() != defaults.learnable()) stream << ", learnable=false";
+  stream << ")";
+}
+
+std::shared_ptr<torch::nn::Module> ANActImpl::clone(const std::optional<torch::Device>& device) const {
+  auto copy = Cloneable<ANActImpl>::clone(device);
+  // Cloneable carries parameters and buffers; the count of refused batches is neither.
+  static_cast<ANActImpl&>(*copy).num_batches_skipped = num_batches_skipped.to(alpha.device(), torch::kLong, false, true);
+  return copy;
+}
+
+void ANActImpl::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
+  to(device, non_blocking);
+  to(dtype, non_blocking);
+}
+
+void ANActImpl::to(torch::Dtype dtype, bool) {
+  const auto statistics_type = dtype == torch::kDouble ? torch::kDouble : torch::kFloat;
+  alpha.set_data(alpha.to(dtype));
+  for (auto* buffer : {&output_mean, &output_square, &input_variance, &backward_gain}) {
+    buffer->set_data(buffer->to(statistics_type));
+  }
+}
+
+void ANActImpl::to(torch::Device device, bool non_blocking) {
+  Cloneable<ANActImpl>::to(device, non_blocking);
+  num_batches_skipped = num_batches_skipped.to(device, non_blocking);
+}
+
+ANAct NSwish() { return ANAct(ANActOptions("silu")); }
+ANAct NReLU() { return ANAct(ANActOptions("relu")); }
+
+namespace functional {
+
+torch::Tensor anact(const torch::Tensor& input, const ANActOptions& options) {
+  const auto scalar = torch::TensorOptions().dtype(torch::kFloat).device(input.device());
+  const auto normal = gaussian_statistics(options.activation());
+  const ops::RunningStatistics running{torch::full({}, normal.output_mean, scalar),
+                                       torch::full({}, normal.output_square, scalar),
+                                       torch::full({}, normal.input_variance, scalar),
+                                       torch::full({}, normal.backward_gain, scalar),
+                                       torch::zeros({}, scalar.dtype(torch::kLong))};
+  return std::get<0>(ops::forward(input, torch::zeros({}, scalar), running, options.activation(),
+                                  StatisticsSource::batch, to_normalization(options), {}, true));
+}
+
+}  // namespace functional
+
+}  // namespace anact::nn

@@ -1,0 +1,69 @@
+// The dispatcher's operators. In Python they are torch.ops.anact.*.
+//
+//   anact::forward              y, the batch's moments, and the factors that made y
+//   anact::backward             the gradients of the input and of alpha
+//   anact::update_statistics_   takes a batch's moments into the running statistics, in place
+//
+// forward changes nothing: a step calls update_statistics_ after it. That separation keeps gradients right under graph
+// capture, where a buffer saved for backward and updated later would be read in its updated state.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/ArrayRef.h>
+
+#include <optional>
+#include <string_view>
+#include <tuple>
+
+#include "anact/activation.h"
+#include "anact/normalization.h"
+
+namespace anact::ops {
+
+// The running statistics: five 0-dimensional tensors on the input's device. The first four are float32 or float64, of one
+// type; the last is int64.
+struct RunningStatistics {
+  at::Tensor output_mean;
+  at::Tensor output_square;
+  at::Tensor input_variance;
+  at::Tensor backward_gain;
+  at::Tensor num_batches_tracked;
+};
+
+// What update_statistics_ and the sources `running` and `batch` go by.
+struct UpdateOptions {
+  double momentum = 0.1;   // weight of a new batch, in (0, 1]
+  double gate_low = 0;     // 0, 0: no gate
+  double gate_high = 0;
+};
+
+// Layout of the 1-dimensional float64 tensor `moments`; the members of anact::Moments in order.
+inline constexpr std::int64_t kMomentsSize = 6;
+// Layout of the 1-dimensional float64 tensor `factors`; the members of anact::Factors in order.
+inline constexpr std::int64_t kFactorsSize = 4;
+
+// y = scale * f(input) + offset.
+//
+// input: any shape, strides and floating type; alpha: one element, floating.
+// Returns (output, moments, factors): output has the input's shape and type, and its strides when the input is dense and
+// does not overlap (contiguous, channels_last, …), contiguous otherwise. moments has kMomentsSize elements in training and
+// none in evaluation; an empty input has moments of 0.
+//
+// In evaluation (training false) and for `previous` the factors come from `running` as it is. For `running` and `batch`
+// they come from this batch, with it taken in or alone; a batch that accepts() refuses leaves `running` in force.
+// The gradient takes the factors for constants, except for alpha. Double backward works through the plain version.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
+                                                       const RunningStatistics& running, const Activation& activation,
+                                                       StatisticsSource source, const NormalizationOptions& options,
+                                                       const UpdateOptions& update, bool training);
+
+// The gradients of input and alpha: grad * scale * f'(input), and the sum of grad * scale_slope * (f(input) - centre).
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
+                                            const at::Tensor& factors, const Activation& activation);
+
+// Takes `moments` into `running`, in place. A batch that accepts() refuses changes nothing but adds 1 to `num_skipped`
+// (int64, 0-dimensional); an empty batch changes nothing at all.
+void update_statistics(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
+                       const UpdateOptions& update);
+
+}  // namespace anact::ops

@@ -1,0 +1,105 @@
+#include "ops/arguments.h"
+
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace anact::ops {
+namespace {
+
+void check_update_options(const UpdateOptions& update) {
+  TORCH_CHECK_VALUE(update.momentum > 0 && update.momentum <= 1, "anact: momentum is ", update.momentum,
+                    "; it must be in (0, 1]");
+  const bool no_gate = update.gate_low == 0 && update.gate_high == 0;
+  TORCH_CHECK_VALUE(no_gate || (update.gate_low >= 0 && update.gate_low < update.gate_high), "anact: the gate is [",
+                    update.gate_low, ", ", update.gate_high, "]; it must be 0 <= low < high, or 0, 0 for none");
+}
+
+void check_running(const RunningStatistics& running) {
+  const auto dtype = running.output_mean.scalar_type();
+  TORCH_CHECK_TYPE(dtype == at::kFloat || dtype == at::kDouble, "anact: the statistics are ", dtype,
+                   "; they must be float32 or float64");
+  const std::pair<const char*, const at::Tensor*> all[] = {{"output_mean", &running.output_mean},
+                                                           {"output_square", &running.output_square},
+                                                           {"input_variance", &running.input_variance},
+                                                           {"backward_gain", &running.backward_gain}};
+  for (const auto& [name, tensor] : all) {
+    TORCH_CHECK_VALUE(tensor->dim() == 0, "anact: ", name, " has shape ", tensor->sizes(),
+                      "; it must be a scalar (0-dimensional)");
+    TORCH_CHECK_TYPE(tensor->scalar_type() == dtype, "anact: ", name, " is ", tensor->scalar_type(),
+                     " but output_mean is ", dtype);
+  }
+  TORCH_CHECK_TYPE(running.num_batches_tracked.scalar_type() == at::kLong && running.num_batches_tracked.dim() == 0,
+                   "anact: num_batches_tracked must be an int64 scalar");
+}
+
+}  // namespace
+
+Activation decode_activation(c10::string_view name, at::ArrayRef<double> parameters) {
+  const std::string_view wanted(name.data(), name.size());
+  for (const ActivationInfo& info : activation_catalogue()) {
+    if (info.name != wanted) continue;
+    TORCH_CHECK_VALUE(parameters.size() == info.parameters.size(), "anact: ", info.name, " takes ",
+                      info.parameters.size(), " parameters, ", parameters.size(), " were given");
+    Activation activation{.kind = info.kind};
+    std::copy(parameters.begin(), parameters.end(), activation.parameters.begin());
+    return activation;
+  }
+  // Names the nearest ones.
+  return parse_activation(wanted);
+}
+
+at::ArrayRef<double> encode_parameters(const Activation& activation) {
+  return {activation.parameters.data(), activation_info(activation.kind).parameters.size()};
+}
+
+ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
+  TORCH_CHECK_TYPE(at::isFloatingType(input.scalar_type()), "anact: the input is ", input.scalar_type(),
+                   "; it must be float64, float32, bfloat16 or float16");
+  TORCH_CHECK_TYPE(at::isFloatingType(alpha.scalar_type()), "anact: alpha is ", alpha.scalar_type(),
+                   "; it must be of a floating type");
+  TORCH_CHECK_VALUE(alpha.dim() == 0, "anact: alpha has shape ", alpha.sizes(), "; it must be a scalar");
+  check_running(ANACT_RUNNING);
+  TORCH_CHECK(input.device() == output_mean.device(), "anact: the input is on ", input.device(),
+              " but the statistics are on ", output_mean.device());
+  const auto text = [](c10::string_view value) { return std::string_view(value.data(), value.size()); };
+  ForwardConfiguration result{
+      .activation = decode_activation(activation, parameters),
+      .source = parse_statistics_source(text(statistics)),
+      .options = {.solution = parse_solution(text(solution)),
+                  .target = parse_target(text(target)),
+                  .gain = parse_gain(text(gain)),
+                  .centre = centre,
+                  .lambda_min = lambda_min,
+                  .lambda_max = lambda_max},
+      .update = {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high},
+      .training = training,
+  };
+  validate(result.options);
+  check_update_options(result.update);
+  return result;
+}
+
+void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& factors) {
+  TORCH_CHECK_VALUE(grad.sizes() == input.sizes(), "anact: the gradient has shape ", grad.sizes(), ", the input ",
+                    input.sizes());
+  TORCH_CHECK_TYPE(grad.scalar_type() == input.scalar_type(), "anact: the gradient is ", grad.scalar_type(),
+                   ", the input ", input.scalar_type());
+  TORCH_CHECK_VALUE(factors.numel() == kFactorsSize && factors.scalar_type() == at::kDouble,
+                    "anact: factors must be ", kFactorsSize, " elements of float64");
+}
+
+void check_update(const RunningStatistics& running, const at::Tensor& moments, const UpdateOptions& update) {
+  check_running(running);
+  check_update_options(update);
+  TORCH_CHECK_VALUE(moments.numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
+                    "anact: moments must be ", kMomentsSize, " elements of float64");
+}
+
+at::Tensor empty_output(const at::Tensor& input) {
+  return at::empty_like(input, input.is_non_overlapping_and_dense() ? at::MemoryFormat::Preserve
+                                                                    : at::MemoryFormat::Contiguous);
+}
+
+}  // namespace anact::ops

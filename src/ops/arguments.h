@@ -1,0 +1,72 @@
+// What every backend of an operator shares: its arguments as the dispatcher passes them, checked and decoded.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/string_view.h>
+
+#include <string_view>
+#include <tuple>
+
+#include "anact/activation.h"
+#include "anact/normalization.h"
+#include "ops/anact.h"
+
+// Argument lists of the schemas, so that the backends cannot drift apart.
+#define ANACT_FORWARD_PARAMETERS                                                                                  \
+  const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &output_mean,                                \
+      const at::Tensor &output_square, const at::Tensor &input_variance, const at::Tensor &backward_gain,         \
+      const at::Tensor &num_batches_tracked, c10::string_view activation, at::ArrayRef<double> parameters,        \
+      c10::string_view statistics, c10::string_view solution, c10::string_view target, c10::string_view gain,     \
+      bool centre, double lambda_min, double lambda_max, double momentum, double gate_low, double gate_high,      \
+      bool training
+#define ANACT_FORWARD_ARGUMENTS                                                                                   \
+  input, alpha, output_mean, output_square, input_variance, backward_gain, num_batches_tracked, activation,       \
+      parameters, statistics, solution, target, gain, centre, lambda_min, lambda_max, momentum, gate_low,         \
+      gate_high, training
+#define ANACT_BACKWARD_PARAMETERS                                                                                 \
+  const at::Tensor &grad, const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &factors,            \
+      c10::string_view activation, at::ArrayRef<double> parameters
+#define ANACT_BACKWARD_ARGUMENTS grad, input, alpha, factors, activation, parameters
+#define ANACT_UPDATE_PARAMETERS                                                                                   \
+  const at::Tensor &output_mean, const at::Tensor &output_square, const at::Tensor &input_variance,               \
+      const at::Tensor &backward_gain, const at::Tensor &num_batches_tracked, const at::Tensor &num_skipped,      \
+      const at::Tensor &moments, double momentum, double gate_low, double gate_high
+#define ANACT_RUNNING {output_mean, output_square, input_variance, backward_gain, num_batches_tracked}
+
+namespace anact::ops {
+
+using ForwardResult = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+using BackwardResult = std::tuple<at::Tensor, at::Tensor>;
+
+// Decoded arguments of anact::forward.
+struct ForwardConfiguration {
+  Activation activation;
+  StatisticsSource source = StatisticsSource::previous;
+  NormalizationOptions options;
+  UpdateOptions update;
+  bool training = false;
+
+  // Whether the factors need this batch's moments, so that the output takes a second pass.
+  [[nodiscard]] bool uses_batch() const { return training && source != StatisticsSource::previous; }
+};
+
+// The activation of a name of the catalogue and all its parameters. Throws c10::Error for an unknown name or a wrong
+// count.
+[[nodiscard]] Activation decode_activation(c10::string_view name, at::ArrayRef<double> parameters);
+
+// The parameters as the schema takes them: as many as the activation has.
+[[nodiscard]] at::ArrayRef<double> encode_parameters(const Activation& activation);
+
+// Decodes and checks all arguments of anact::forward. Throws c10::Error that says what is wrong.
+[[nodiscard]] ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS);
+
+// Throws c10::Error that says what is wrong with the tensors of anact::backward.
+void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& factors);
+
+// Throws c10::Error that says what is wrong with the arguments of anact::update_statistics_.
+void check_update(const RunningStatistics& running, const at::Tensor& moments, const UpdateOptions& update);
+
+// An uninitialized tensor as anact::forward returns it.
+[[nodiscard]] at::Tensor empty_output(const at::Tensor& input);
+
+}  // namespace anact::ops

@@ -1,0 +1,186 @@
+// The operators on the CPU: the fused kernels where there is one, the plain version elsewhere.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "ops/arguments.h"
+#include "ops/fallback/anact.h"
+
+namespace anact::ops {
+namespace {
+
+// Blocks to a task: below 32 Ki elements a second thread costs more than it saves.
+constexpr std::int64_t kGrain = 32768 / kernels::kBlockSize;
+
+double read(const at::Tensor& scalar) {
+  switch (scalar.scalar_type()) {
+    case at::kFloat:
+      return *scalar.const_data_ptr<float>();
+    case at::kDouble:
+      return *scalar.const_data_ptr<double>();
+    case at::kLong:
+      return static_cast<double>(*scalar.const_data_ptr<std::int64_t>());
+    default:
+      return scalar.item<double>();
+  }
+}
+
+void write(const at::Tensor& scalar, double value) {
+  if (scalar.scalar_type() == at::kDouble) {
+    *scalar.mutable_data_ptr<double>() = value;
+  } else {
+    *scalar.mutable_data_ptr<float>() = static_cast<float>(value);
+  }
+}
+
+Statistics read(const RunningStatistics& running) {
+  return {.output_mean = read(running.output_mean),
+          .output_square = read(running.output_square),
+          .input_variance = read(running.input_variance),
+          .backward_gain = read(running.backward_gain)};
+}
+
+at::Tensor to_tensor(std::initializer_list<double> values) {
+  auto tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::kDouble);
+  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<double>());
+  return tensor;
+}
+
+at::Tensor to_tensor(const Moments& m) {
+  return to_tensor(
+      {m.count, m.input_mean, m.input_m2, m.output_sum, m.output_square_sum, m.slope_square_sum});
+}
+
+Moments to_moments(const at::Tensor& tensor) {
+  const double* m = tensor.const_data_ptr<double>();
+  return {.count = m[0],
+          .input_mean = m[1],
+          .input_m2 = m[2],
+          .output_sum = m[3],
+          .output_square_sum = m[4],
+          .slope_square_sum = m[5]};
+}
+
+bool fused(const at::Tensor& input, ActivationKind kind) {
+  return input.scalar_type() == at::kFloat && kernels::has_float32(kind);
+}
+
+// One pass over dense memory. Writes unless y is null, measures unless `moments` is null.
+void pass(const Activation& activation, const float* x, std::int64_t size, const Factors& map, float* y,
+          Moments* moments) {
+  const auto blocks = static_cast<std::int64_t>(kernels::block_count(static_cast<std::size_t>(size)));
+  constexpr auto length = static_cast<std::int64_t>(kernels::kBlockSize);
+  std::vector<Moments> parts;
+  if (moments != nullptr) parts.resize(static_cast<std::size_t>(blocks));
+  at::parallel_for(0, blocks, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = begin * length;
+    const std::int64_t last = std::min(size, end * length);
+    kernels::forward_f32(activation, x + first, static_cast<std::size_t>(last - first), static_cast<float>(map.scale),
+                         static_cast<float>(map.offset), y == nullptr ? nullptr : y + first,
+                         moments == nullptr ? nullptr : parts.data() + begin);
+  });
+  // In the order of the blocks, so that the bits do not depend on the threads.
+  for (const Moments& part : parts) moments->merge(part);
+}
+
+ForwardResult forward_cpu(ANACT_FORWARD_PARAMETERS) {
+  const auto configuration = decode_forward(ANACT_FORWARD_ARGUMENTS);
+  if (!fused(input, configuration.activation.kind)) return fallback::forward(ANACT_FORWARD_ARGUMENTS);
+
+  const auto dense = input.is_non_overlapping_and_dense() ? input : input.contiguous();
+  const float* x = dense.const_data_ptr<float>();
+  const std::int64_t size = dense.numel();
+  Moments moments;
+  Statistics chosen = read(ANACT_RUNNING);
+  if (configuration.uses_batch() && size > 0) {
+    pass(configuration.activation, x, size, {}, nullptr, &moments);
+    const Statistics batch = to_statistics(moments);
+    if (accepts(chosen, batch, gate_low, gate_high)) {
+      const auto tracked = *num_batches_tracked.const_data_ptr<std::int64_t>();
+      const bool alone = configuration.source == StatisticsSource::batch;
+      chosen = alone ? batch : blend(chosen, batch, batch_weight(tracked, momentum));
+    }
+  }
+  const Factors map = factors(chosen, read(alpha), configuration.options);
+  auto output = at::empty_like(dense);
+  const bool measure = training && !configuration.uses_batch();
+  pass(configuration.activation, x, size, map, output.mutable_data_ptr<float>(), measure ? &moments : nullptr);
+  return {output, training ? to_tensor(moments) : at::empty({0}, at::kDouble),
+          to_tensor({map.scale, map.offset, map.centre, map.scale_slope})};
+}
+
+BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
+  const auto chosen = decode_activation(activation, parameters);
+  if (!fused(input, chosen.kind)) return fallback::backward(ANACT_BACKWARD_ARGUMENTS);
+  check_backward(grad, input, factors);
+
+  const auto dense = input.is_non_overlapping_and_dense() ? input : input.contiguous();
+  auto grad_input = at::empty_like(dense);
+  // Element i of every tensor must be the same element.
+  const auto g = grad.strides() == dense.strides() ? grad : at::empty_like(dense).copy_(grad);
+  const float* x_data = dense.const_data_ptr<float>();
+  const float* g_data = g.const_data_ptr<float>();
+  auto* dx = grad_input.mutable_data_ptr<float>();
+  const double* map = factors.const_data_ptr<double>();
+  const auto scale = static_cast<float>(map[0]);
+  const std::int64_t size = dense.numel();
+  const auto blocks = static_cast<std::int64_t>(kernels::block_count(static_cast<std::size_t>(size)));
+  constexpr auto length = static_cast<std::int64_t>(kernels::kBlockSize);
+  std::vector<kernels::GradientSums> parts(static_cast<std::size_t>(blocks));
+  at::parallel_for(0, blocks, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = begin * length;
+    const std::int64_t last = std::min(size, end * length);
+    kernels::backward_f32(chosen, x_data + first, g_data + first, static_cast<std::size_t>(last - first), scale,
+                          dx + first, parts.data() + begin);
+  });
+  kernels::GradientSums sums;
+  for (const auto& part : parts) {
+    sums.gradient += part.gradient;
+    sums.gradient_value += part.gradient_value;
+  }
+  auto grad_alpha = at::empty({}, alpha.options());
+  const double total = map[3] * (sums.gradient_value - map[2] * sums.gradient);
+  if (grad_alpha.scalar_type() == at::kFloat || grad_alpha.scalar_type() == at::kDouble) {
+    write(grad_alpha, total);
+  } else {
+    grad_alpha.fill_(total);
+  }
+  return {grad_input, grad_alpha};
+}
+
+void update_statistics_cpu(ANACT_UPDATE_PARAMETERS) {
+  check_update(ANACT_RUNNING, moments, {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high});
+  const Moments batch = to_moments(moments);
+  if (batch.count == 0) return;
+  const Statistics old = read(ANACT_RUNNING);
+  const Statistics fresh = to_statistics(batch);
+  if (!accepts(old, fresh, gate_low, gate_high)) {
+    ++*num_skipped.mutable_data_ptr<std::int64_t>();
+    return;
+  }
+  auto* tracked = num_batches_tracked.mutable_data_ptr<std::int64_t>();
+  const Statistics mixed = blend(old, fresh, batch_weight(*tracked, momentum));
+  write(output_mean, mixed.output_mean);
+  write(output_square, mixed.output_square);
+  write(input_variance, mixed.input_variance);
+  write(backward_gain, mixed.backward_gain);
+  ++*tracked;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(anact, CPU, m) {
+  m.impl("forward", &forward_cpu);
+  m.impl("backward", &backward_cpu);
+  m.impl("update_statistics_", &update_statistics_cpu);
+}
+
+}  // namespace anact::ops

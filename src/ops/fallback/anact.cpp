@@ -1,0 +1,183 @@
+#include "ops/fallback/anact.h"
+
+#include <ATen/ATen.h>
+#include <torch/library.h>
+
+#include <limits>
+
+namespace anact::ops::fallback {
+namespace {
+
+at::ScalarType arithmetic_type(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+// Statistics as float64 scalars on the input's device, so that nothing waits for the device.
+struct TensorStatistics {
+  at::Tensor output_mean;
+  at::Tensor output_square;
+  at::Tensor input_variance;
+  at::Tensor backward_gain;
+};
+
+TensorStatistics widen(const RunningStatistics& running) {
+  return {running.output_mean.to(at::kDouble), running.output_square.to(at::kDouble),
+          running.input_variance.to(at::kDouble), running.backward_gain.to(at::kDouble)};
+}
+
+at::Tensor measure(const at::Tensor& x, const at::Tensor& f, const at::Tensor& slope) {
+  if (x.numel() == 0) return at::zeros({kMomentsSize}, x.options().dtype(at::kDouble).memory_format(std::nullopt));
+  const auto xd = x.to(at::kDouble);
+  const auto mean = xd.mean();
+  return at::stack({at::full_like(mean, static_cast<double>(x.numel())), mean, at::square(xd - mean).sum(),
+                    f.to(at::kDouble).sum(), at::square(f.to(at::kDouble)).sum(),
+                    at::square(slope.to(at::kDouble)).sum()});
+}
+
+TensorStatistics to_tensor_statistics(const at::Tensor& moments) {
+  const auto count = moments[0];
+  return {moments[3] / count, moments[4] / count, moments[2] / count, moments[5] / count};
+}
+
+at::Tensor accepted(const TensorStatistics& running, const TensorStatistics& batch, const UpdateOptions& update) {
+  const auto all = at::stack({batch.output_mean, batch.output_square, batch.input_variance, batch.backward_gain});
+  auto result = at::isfinite(all).all();
+  if (update.gate_low == 0 && update.gate_high == 0) return result;
+  const auto forward =
+      (batch.output_square / batch.input_variance) / (running.output_square / running.input_variance);
+  const auto backward = batch.backward_gain / running.backward_gain;
+  for (const auto& ratio : {forward, backward}) {
+    result = result.logical_and(ratio >= update.gate_low).logical_and(ratio <= update.gate_high);
+  }
+  return result;
+}
+
+at::Tensor weight(const at::Tensor& num_batches_tracked, double momentum) {
+  return at::clamp_min(1 / (num_batches_tracked.to(at::kDouble) + 1), momentum);
+}
+
+TensorStatistics blend(const TensorStatistics& running, const TensorStatistics& batch, const at::Tensor& weight,
+                       const at::Tensor& accept) {
+  const auto mix = [&](const at::Tensor& old, const at::Tensor& fresh) {
+    return at::where(accept, old + weight * (fresh - old), old);
+  };
+  return {mix(running.output_mean, batch.output_mean), mix(running.output_square, batch.output_square),
+          mix(running.input_variance, batch.input_variance), mix(running.backward_gain, batch.backward_gain)};
+}
+
+// Members of anact::Factors, in order.
+at::Tensor factors(const TensorStatistics& statistics, const at::Tensor& alpha, const NormalizationOptions& options) {
+  const auto& mean = statistics.output_mean;
+  const auto& variance = statistics.input_variance;
+  const auto spread = at::clamp_min(statistics.output_square - mean * mean, 0);
+  const auto emitted =
+      options.gain == Gain::output && options.centre ? spread : statistics.output_square;
+  const bool unit = options.target == Target::unit;
+  const auto inverse_forward = unit ? 1 / emitted : variance / emitted;
+  const auto inverse_backward = unit ? 1 / (variance * statistics.backward_gain) : 1 / statistics.backward_gain;
+  at::Tensor square;
+  switch (options.solution) {
+    case Solution::compromise:
+      square = (inverse_forward + inverse_backward) * 0.5;
+      break;
+    case Solution::forward:
+      square = inverse_forward;
+      break;
+    case Solution::geometric:
+      square = at::sqrt(inverse_forward) * at::sqrt(inverse_backward);
+      break;
+    case Solution::backward:
+    case Solution::exact:
+      square = inverse_backward;
+      break;
+  }
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto lambda =
+      at::nan_to_num(at::sqrt(square), infinity, infinity, 0.0).clamp(options.lambda_min, options.lambda_max);
+  const auto tanh = at::tanh(alpha.to(at::kDouble));
+  const auto scale = lambda + kAlphaRange * tanh;
+  const auto centre = options.centre ? mean : at::zeros_like(mean);
+  auto shift = at::zeros_like(mean);
+  if (options.solution == Solution::exact) {
+    const auto wanted = unit ? at::ones_like(variance) : variance;
+    shift = at::sqrt(at::clamp_min(wanted - lambda * lambda * spread, 0));
+    shift = at::where(mean < 0, -shift, shift);
+  }
+  return at::stack({scale, shift - scale * centre, centre, kAlphaRange * (1 - tanh * tanh)});
+}
+
+// The sum in double of g * (f - centre).
+at::Tensor alpha_sum(const at::Tensor& g, const at::Tensor& f, const at::Tensor& centre) {
+  return (g.to(at::kDouble) * (f.to(at::kDouble) - centre)).sum();
+}
+
+}  // namespace
+
+ForwardResult forward(ANACT_FORWARD_PARAMETERS) {
+  const auto configuration = decode_forward(ANACT_FORWARD_ARGUMENTS);
+  const auto x = input.to(arithmetic_type(input));
+  const auto f = value(configuration.activation, x);
+  auto moments = at::empty({0}, x.options().dtype(at::kDouble).memory_format(std::nullopt));
+  if (training) moments = measure(x, f, derivative(configuration.activation, x));
+  auto statistics_used = widen(ANACT_RUNNING);
+  if (configuration.uses_batch() && x.numel() > 0) {
+    const auto batch = to_tensor_statistics(moments);
+    const bool alone = configuration.source == StatisticsSource::batch;
+    statistics_used = blend(statistics_used, batch,
+                            alone ? at::ones_like(batch.output_mean) : weight(num_batches_tracked, momentum),
+                            accepted(statistics_used, batch, configuration.update));
+  }
+  const auto map = factors(statistics_used, alpha, configuration.options);
+  auto output = empty_output(input);
+  output.copy_(f * map[0].to(x.scalar_type()) + map[1].to(x.scalar_type()));
+  return {output, moments, map};
+}
+
+BackwardResult backward(ANACT_BACKWARD_PARAMETERS) {
+  const auto chosen = decode_activation(activation, parameters);
+  check_backward(grad, input, factors);
+  const auto x = input.to(arithmetic_type(input));
+  const auto g = grad.to(x.scalar_type());
+  auto grad_input = empty_output(input);
+  grad_input.copy_(g * factors[0].to(x.scalar_type()) * derivative(chosen, x));
+  const auto grad_alpha = factors[3] * alpha_sum(g, value(chosen, x), factors[2]);
+  return {grad_input, grad_alpha.to(alpha.scalar_type())};
+}
+
+BackwardResult backward_differentiable(ANACT_BACKWARD_PARAMETERS) {
+  const auto chosen = decode_activation(activation, parameters);
+  check_backward(grad, input, factors);
+  const auto x = input.to(arithmetic_type(input));
+  const auto g = grad.to(x.scalar_type());
+  // The factors are constants of the step but for alpha, which enters the scale as 0.3 tanh(alpha).
+  const auto tanh = at::tanh(alpha.to(at::kDouble));
+  const auto scale = factors[0] + kAlphaRange * (tanh - tanh.detach());
+  const auto scale_slope = kAlphaRange * (1 - tanh * tanh);
+  const auto grad_input = g * scale.to(x.scalar_type()) * derivative(chosen, x);
+  const auto grad_alpha = scale_slope * alpha_sum(g, value(chosen, x), factors[2]);
+  return {grad_input.to(input.scalar_type()), grad_alpha.to(alpha.scalar_type())};
+}
+
+void update_statistics(ANACT_UPDATE_PARAMETERS) {
+  const UpdateOptions update{.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high};
+  check_update(ANACT_RUNNING, moments, update);
+  const auto batch = to_tensor_statistics(moments);
+  const auto old = widen(ANACT_RUNNING);
+  const auto filled = moments[0] > 0;
+  const auto accept = filled.logical_and(accepted(old, batch, update));
+  const auto fresh = blend(old, batch, weight(num_batches_tracked, momentum), accept);
+  output_mean.copy_(fresh.output_mean);
+  output_square.copy_(fresh.output_square);
+  input_variance.copy_(fresh.input_variance);
+  backward_gain.copy_(fresh.backward_gain);
+  num_batches_tracked.add_(accept.to(at::kLong));
+  num_skipped.add_(filled.logical_and(accept.logical_not()).to(at::kLong));
+}
+
+TORCH_LIBRARY_IMPL(anact, CompositeExplicitAutograd, m) {
+  m.impl("forward", &forward);
+  m.impl("backward", &backward);
+  m.impl("update_statistics_", &update_statistics);
+}
+
+}  // namespace anact::ops::fallback

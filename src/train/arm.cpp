@@ -1,0 +1,261 @@
+#include "train/arm.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <set>
+#include <stdexcept>
+#include <utility>
+
+namespace anact::train {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kShortNames{
+    {{"silu-gain", "silu:init=gain"}, {"silu-batchnorm", "silu:norm=batch"}}};
+
+[[noreturn]] void fail(std::string_view arm, const std::string& what) {
+  throw std::invalid_argument("arm '" + std::string(arm) + "': " + what);
+}
+
+template <class Names>
+std::string join(const Names& names) {
+  std::string text;
+  for (const auto& name : names) {
+    if (!text.empty()) text += ", ";
+    text += name;
+  }
+  return text;
+}
+
+std::string nearest(std::string_view text, std::span<const std::string_view> candidates) {
+  const auto names = nearest_names(text, candidates);
+  return names.empty() ? "" : std::string("; did you mean ").append(join(names));
+}
+
+double parse_number(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
+    throw std::invalid_argument("expected a number, found '" + std::string(text) + "'");
+  }
+  return value;
+}
+
+bool parse_switch(std::string_view text) {
+  if (text == "on") return true;
+  if (text == "off") return false;
+  throw std::invalid_argument("expected on or off, found '" + std::string(text) + "'");
+}
+
+nn::ANActOptions::Interval parse_interval(std::string_view text) {
+  const auto comma = text.find(',');
+  if (comma == std::string_view::npos) {
+    throw std::invalid_argument("expected two numbers L,U, found '" + std::string(text) + "'");
+  }
+  return {parse_number(text.substr(0, comma)), parse_number(text.substr(comma + 1))};
+}
+
+Normalization parse_normalization(std::string_view text) {
+  if (text == "none") return Normalization::none;
+  if (text == "anact") return Normalization::anact;
+  if (text == "batch") return Normalization::batch;
+  throw std::invalid_argument("expected none, anact or batch, found '" + std::string(text) + "'");
+}
+
+std::string_view to_string(Normalization value) {
+  switch (value) {
+    case Normalization::none:
+      return "none";
+    case Normalization::anact:
+      return "anact";
+    case Normalization::batch:
+      return "batch";
+  }
+  return "";
+}
+
+models::Initialization default_initialization(const Arm& arm) {
+  const bool unit_gain = arm.normalization == Normalization::anact || arm.activation.kind == ActivationKind::selu;
+  return unit_gain ? models::Initialization::lecun : models::Initialization::he;
+}
+
+using Setting = std::function<void(Arm&, std::string_view)>;
+
+// The settings that only ANAct has, and those that every arm has.
+const std::map<std::string_view, Setting>& anact_settings() {
+  static const std::map<std::string_view, Setting> settings{
+      {"statistics", [](Arm& arm, std::string_view v) { arm.anact.statistics(parse_statistics_source(v)); }},
+      {"solution", [](Arm& arm, std::string_view v) { arm.anact.solution(parse_solution(v)); }},
+      {"target", [](Arm& arm, std::string_view v) { arm.anact.target(parse_target(v)); }},
+      {"gain", [](Arm& arm, std::string_view v) { arm.anact.gain(parse_gain(v)); }},
+      {"centre", [](Arm& arm, std::string_view v) { arm.anact.centre(parse_switch(v)); }},
+      {"momentum", [](Arm& arm, std::string_view v) { arm.anact.momentum(parse_number(v)); }},
+      {"gate", [](Arm& arm, std::string_view v) { arm.anact.gate(parse_interval(v)); }},
+      {"bounds", [](Arm& arm, std::string_view v) { arm.anact.bounds(parse_interval(v)); }},
+      {"learnable", [](Arm& arm, std::string_view v) { arm.anact.learnable(parse_switch(v)); }},
+  };
+  return settings;
+}
+
+const std::map<std::string_view, Setting>& arm_settings() {
+  static const std::map<std::string_view, Setting> settings{
+      {"norm", [](Arm& arm, std::string_view v) { arm.normalization = parse_normalization(v); }},
+      {"init", [](Arm& arm, std::string_view v) { arm.initialization = models::parse_initialization(v); }},
+      {"lr",
+       [](Arm& arm, std::string_view v) {
+         const double rate = parse_number(v);
+         if (rate <= 0) throw std::invalid_argument("the learning rate must be positive");
+         arm.learning_rate = rate;
+       }},
+      {"name",
+       [](Arm& arm, std::string_view v) {
+         if (v.empty()) throw std::invalid_argument("expected a name");
+         arm.name = v;
+       }},
+      {"vs", [](Arm& arm, std::string_view v) { arm.baseline = v; }},
+  };
+  return settings;
+}
+
+// The names that an arm may begin with, for messages.
+std::vector<std::string> head_names() {
+  std::vector<std::string> names;
+  for (const auto& info : activation_catalogue()) {
+    names.emplace_back(info.name);
+    names.emplace_back("n").append(info.name);
+    for (const auto alias : info.aliases) {
+      names.emplace_back(alias);
+      names.emplace_back("n").append(alias);
+    }
+  }
+  for (const auto& [name, meaning] : kShortNames) names.emplace_back(name);
+  return names;
+}
+
+bool is_activation(std::string_view text) {
+  const auto name = text.substr(0, text.find('('));
+  return std::ranges::any_of(activation_catalogue(), [&](const ActivationInfo& info) {
+    return info.name == name || std::ranges::find(info.aliases, name) != info.aliases.end();
+  });
+}
+
+}  // namespace
+
+models::ActivationFactory Arm::factory() const {
+  if (normalization == Normalization::anact) {
+    return [options = anact] { return torch::nn::AnyModule(nn::ANAct(options)); };
+  }
+  return [plain = activation] { return torch::nn::AnyModule(models::PlainActivation(plain)); };
+}
+
+nlohmann::json Arm::to_json(double default_learning_rate) const {
+  nlohmann::json result{{"name", name},
+                        {"activation", activation.to_string()},
+                        {"normalization", to_string(normalization)},
+                        {"initialization", models::to_string(initialization)},
+                        {"learning_rate", learning_rate.value_or(default_learning_rate)}};
+  if (!baseline.empty()) result["baseline"] = baseline;
+  if (normalization == Normalization::anact) {
+    result["anact"] = {{"statistics", anact::to_string(anact.statistics())},
+                       {"solution", anact::to_string(anact.solution())},
+                       {"target", anact::to_string(anact.target())},
+                       {"gain", anact::to_string(anact.gain())},
+                       {"centre", anact.centre()},
+                       {"momentum", anact.momentum()},
+                       {"lambda_min", anact.bounds().first},
+                       {"lambda_max", anact.bounds().second},
+                       {"learnable", anact.learnable()}};
+    if (anact.gate()) result["anact"]["gate"] = {anact.gate()->first, anact.gate()->second};
+  }
+  return result;
+}
+
+Arm parse_arm(std::string_view text) {
+  const std::string_view given = text;
+  Arm arm;
+  arm.name = text;
+  for (const auto& [name, meaning] : kShortNames) {
+    const auto head = text.substr(0, text.find(':'));
+    if (head == name) {
+      arm = parse_arm(std::string(meaning).append(text.substr(head.size())));
+      if (text.find("name=") == std::string_view::npos) arm.name = given;
+      return arm;
+    }
+  }
+
+  const auto head = text.substr(0, text.find(':'));
+  const bool normalized = !is_activation(head) && head.starts_with('n') && is_activation(head.substr(1));
+  try {
+    if (!normalized && !is_activation(head)) {
+      const auto names = head_names();
+      const std::vector<std::string_view> views(names.begin(), names.end());
+      throw std::invalid_argument("unknown activation '" + std::string(head) + "'" + nearest(head, views) +
+                                  "; `anact gains` lists all");
+    }
+    arm.activation = parse_activation(normalized ? head.substr(1) : head);
+    arm.anact.activation(arm.activation);
+    if (normalized) arm.normalization = Normalization::anact;
+
+    bool initialization_given = false;
+    std::string_view anact_setting;
+    text.remove_prefix(head.size());
+    while (!text.empty()) {
+      text.remove_prefix(1);
+      const auto setting = text.substr(0, text.find(':'));
+      text.remove_prefix(setting.size());
+      const auto equals = setting.find('=');
+      const auto key = setting.substr(0, equals);
+      const auto value = equals == std::string_view::npos ? std::string_view() : setting.substr(equals + 1);
+      if (const auto found = arm_settings().find(key); found != arm_settings().end()) {
+        found->second(arm, value);
+        initialization_given |= key == "init";
+      } else if (const auto special = anact_settings().find(key); special != anact_settings().end()) {
+        special->second(arm, value);
+        anact_setting = key;
+      } else {
+        std::vector<std::string_view> keys;
+        for (const auto* settings : {&arm_settings(), &anact_settings()}) {
+          for (const auto& [name, action] : *settings) keys.push_back(name);
+        }
+        throw std::invalid_argument("unknown setting '" + std::string(key) + "'" + nearest(key, keys) +
+                                    "; there are " + join(keys));
+      }
+    }
+    if (!anact_setting.empty() && arm.normalization != Normalization::anact) {
+      throw std::invalid_argument("the setting '" + std::string(anact_setting) +
+                                  "' is ANAct's; put an n in front of the activation or add norm=anact");
+    }
+    if (!initialization_given) arm.initialization = default_initialization(arm);
+    if (arm.normalization == Normalization::anact) (void)nn::ANAct(arm.anact);  // checks the options together
+  } catch (const std::invalid_argument& error) {
+    fail(given, error.what());
+  }
+  return arm;
+}
+
+std::vector<Arm> parse_arms(const std::vector<std::string>& texts) {
+  std::vector<Arm> arms;
+  std::set<std::string> names;
+  for (const auto& text : texts) {
+    arms.push_back(parse_arm(text));
+    if (!names.insert(arms.back().name).second) fail(text, "there are two arms of that name; tell them apart with name=");
+  }
+  for (auto& arm : arms) {
+    if (!arm.baseline.empty()) {
+      if (!names.contains(arm.baseline)) fail(arm.name, "vs=" + arm.baseline + " names no arm of this comparison");
+      continue;
+    }
+    const auto counterpart = std::ranges::find_if(arms, [&](const Arm& other) {
+      return other.normalization == Normalization::none && other.activation == arm.activation &&
+             other.initialization == default_initialization(other);
+    });
+    // A plain arm is its own counterpart, and so is compared with nothing.
+    if (counterpart != arms.end()) arm.baseline = counterpart->name;
+  }
+  return arms;
+}
+
+}  // namespace anact::train

@@ -1,0 +1,51 @@
+// An arm of a comparison: an activation, what normalizes it, and how the weights in front of it are drawn.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anact/nn.h"
+#include "models/activation.h"
+#include "models/initialization.h"
+
+namespace anact::train {
+
+enum class Normalization {
+  none,
+  anact,
+  batch,  // BatchNorm between the linear layer and a plain activation
+};
+
+struct Arm {
+  std::string name;
+  Activation activation;
+  Normalization normalization = Normalization::none;
+  models::Initialization initialization = models::Initialization::he;
+  nn::ANActOptions anact;               // used when normalization is `anact`
+  std::optional<double> learning_rate;  // the run's own when not set
+  std::string baseline;                 // the arm it is compared with; empty for the run's own baseline
+
+  [[nodiscard]] models::ActivationFactory factory() const;
+  [[nodiscard]] nlohmann::json to_json(double default_learning_rate) const;
+};
+
+// Reads "silu", "nsilu", "silu:norm=batch", "nrelu:solution=exact:target=unit:lr=0.01", or a short name.
+//
+// First the activation as parse_activation reads it; an "n" in front asks for ANAct. Then settings, each after a colon:
+//   norm=none|anact|batch     init=he|lecun|glorot|gain     lr=NUMBER     name=TEXT     vs=ARM
+//   statistics=… solution=… target=… gain=…   centre=on|off   momentum=NUMBER   gate=L,U   bounds=L,U   learnable=on|off
+// The defaults: He's initialization, but LeCun's (unit gain) with ANAct, which corrects the gain itself, and with selu,
+// which is made for it. The short names are silu-gain (silu:init=gain) and silu-batchnorm (silu:norm=batch).
+//
+// Throws std::invalid_argument that names the arm, what was wrong in it, and the nearest names.
+[[nodiscard]] Arm parse_arm(std::string_view text);
+
+// Arms by their texts. Unless it says otherwise, an arm is compared with its plain counterpart (same activation, no
+// normalization, default initialization) if that is among them; the counterpart itself is compared with nothing. Throws
+// as parse_arm, and for two arms of one name.
+[[nodiscard]] std::vector<Arm> parse_arms(const std::vector<std::string>& texts);
+
+}  // namespace anact::train

@@ -1,0 +1,11 @@
+// What a result depends on besides its configuration: versions, processor, threads, build.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+namespace anact::train {
+
+// The members of environment.json, docs/run-folder.md, in the order in which `anact info` prints them.
+[[nodiscard]] nlohmann::ordered_json environment();
+
+}  // namespace anact::train
