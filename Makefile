@@ -33,7 +33,7 @@ setup:
 # Configuring takes a second, and sees a changed TORCH_PYTHON or Torch_DIR.
 build: setup
 	@echo "build: compiling into build/ with $(JOBS) job(s)"
-	@cmake --preset release --log-level=$(if $(wildcard build/build.ninja),WARNING,STATUS)
+	@cmake --preset release $(if $(wildcard build/build.ninja),>/dev/null)
 	@cmake --build build --parallel $(JOBS)
 	@echo "build: done: build/anact"
 

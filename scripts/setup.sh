@@ -33,7 +33,7 @@ has_package() { # PACKAGE KIND:NAME
     program:*) command -v "$name" ;;
     header:*) echo "#include <$name>" | g++ -E -x c++ - ;;
     module:*) "$python" -c "import $name" ;;
-    *) fail "packages.txt: cannot read '$2'" ;;
+    *) false ;;
   esac >/dev/null 2>&1
 }
 
@@ -99,7 +99,8 @@ install_python() {
   rm -f "$done_file"
   touch "$venv/anact-setup-running"
   if [[ -z $torch_choice ]]; then
-    say "installing $(pinned torch) into $venv for its LibTorch (to use another: TORCH_PYTHON or Torch_DIR)"
+    say "installing $(pinned torch) into $venv for its LibTorch: 0.2 GB, or some GB where pip's index has the CUDA build"
+    say "  (to choose: ANACT_PIP_ARGS for pip; TORCH_PYTHON or Torch_DIR to use one that you have)"
     read -r -a arguments <<<"${ANACT_PIP_ARGS:-}"
     pip_install "${arguments[@]}" "$(pinned torch)"
   else

@@ -45,8 +45,8 @@ struct ANActOptions {
 // y = (lambda + 0.3 tanh alpha) (f(x) - mu), with lambda and mu from running statistics of the module's own input.
 //
 // Input and output: any shape; float64, float32, bfloat16 or float16. In training each call updates the statistics in
-// place; in evaluation they are constants and nothing changes. A batch with a non-finite statistic updates nothing and is
-// counted in num_batches_skipped. An empty input is passed through and updates nothing.
+// place; in evaluation they are constants and nothing changes. A batch with a non-finite statistic updates nothing and
+// is counted in num_batches_skipped. An empty input is passed through and updates nothing.
 //
 // Parameter: alpha. Buffers: output_mean, output_square, input_variance, backward_gain, num_batches_tracked.
 // The statistics stay float32 (float64 after to(torch::kDouble)) whatever type the module is cast to.

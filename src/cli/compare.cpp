@@ -1,5 +1,7 @@
 // anact compare: trains one network under several arms and writes a run folder.
 
+#include "train/compare.h"
+
 #include <signal.h>
 
 #include <atomic>
@@ -7,15 +9,16 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "data/digits.h"
+#include "io/atomic_file.h"
 #include "report/report.h"
 #include "report/run.h"
 #include "report/summary.h"
-#include "train/compare.h"
 
 namespace anact::cli {
 namespace {
@@ -46,8 +49,15 @@ std::string default_output() {
   return std::string("runs/compare-") + text;
 }
 
-// Makes `folder` an empty folder. One that is not empty is refused; with `overwrite`, a run folder is emptied of what a run
-// writes, and anything else is refused still.
+// Whether `folder` holds a run's configuration. Other programs have a config.json too.
+bool holds_run(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_regular_file(folder / "config.json")) return false;
+  const auto config = nlohmann::json::parse(io::read_file(folder / "config.json"), nullptr, false);
+  return config.is_object() && config.contains("schema") && config.value("command", nlohmann::json()) == "compare";
+}
+
+// Makes `folder` a folder without a run. One that is not empty is refused; with `overwrite`, a run folder is emptied of
+// what a run writes, and anything else is refused still.
 void prepare_folder(const std::filesystem::path& folder, bool overwrite) {
   namespace fs = std::filesystem;
   std::error_code error;
@@ -59,7 +69,7 @@ void prepare_folder(const std::filesystem::path& folder, bool overwrite) {
       throw UsageError("the output folder '" + folder.string() +
                        "' is not empty; name another one, or add --overwrite to replace the run in it");
     }
-    if (!fs::exists(folder / "config.json")) {
+    if (!holds_run(folder)) {
       throw UsageError("the output folder '" + folder.string() + "' holds no run, so --overwrite leaves it alone");
     }
     // config.json last: until then an interruption leaves what can be overwritten again.
@@ -81,16 +91,16 @@ int run(Options& options) {
   });
   if (options.output.empty()) options.output = default_output();
   const std::filesystem::path folder = options.output;
-  const auto dataset = data::load_digits(options.data.empty() ? data::find_digits()
-                                                              : std::filesystem::path(options.data));
+  const auto dataset =
+      data::load_digits(options.data.empty() ? data::find_digits() : std::filesystem::path(options.data));
   prepare_folder(folder, options.overwrite);
 
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
   std::cerr << "Training an MLP of depth " << options.compare.depth << " and width " << options.compare.width
             << " on the " << dataset.name << " under " << options.compare.arms.size() << " arms, "
-            << options.compare.seeds << " seeds each, " << options.compare.epochs << " epochs, into "
-            << folder.string() << "\n";
+            << options.compare.seeds << " seeds each, " << options.compare.epochs << " epochs, into " << folder.string()
+            << "\n";
   ProgressBar progress;
   const bool whole = train::compare(options.compare, dataset, folder, progress, stop);
   progress.clear();
@@ -107,8 +117,9 @@ void add_compare(CLI::App& app, const std::vector<std::string>& arguments, int& 
   auto* command = app.add_subcommand("compare", "Train one network with and without ANAct and write a report");
   const auto options = std::make_shared<Options>();
   auto& compare = options->compare;
-  command->add_option("--arms", options->arms,
-                      "What to compare, such as silu nsilu 'nrelu:solution=exact:lr=0.01'; see docs/compare.md")
+  command
+      ->add_option("--arms", options->arms,
+                   "What to compare, such as silu nsilu 'nrelu:solution=exact:lr=0.01'; see docs/compare.md")
       ->default_str("silu nsilu relu nrelu selu silu-gain silu-batchnorm");
   command->add_option("--depth", compare.depth, "Hidden layers")->capture_default_str();
   command->add_option("--width", compare.width, "Units of each hidden layer")->capture_default_str();

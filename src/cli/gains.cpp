@@ -29,6 +29,12 @@ struct Row {
   std::vector<double> factors;  // of all_solutions(), in order
 };
 
+std::string digits(double value) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.12g", value);
+  return text;
+}
+
 std::vector<Row> compute(const Options& options) {
   std::vector<Activation> activations;
   for (const auto& text : options.activations) activations.push_back(parse_activation(text));
@@ -39,6 +45,10 @@ std::vector<Row> compute(const Options& options) {
   std::vector<Row> rows;
   for (const auto& activation : activations) {
     const auto statistics = gaussian_statistics(activation, options.mean, options.deviation);
+    if (!statistics.is_finite()) {
+      throw std::invalid_argument("the statistics of " + activation.to_string() + " under N(" + digits(options.mean) +
+                                  ", " + digits(options.deviation) + "^2) are too large for double precision");
+    }
     Row row{activation.to_string(), statistics, gains(statistics, {}), {}};
     for (const auto solution : all_solutions()) {
       row.factors.push_back(lambda(statistics, {.solution = solution, .target = target}));
@@ -48,15 +58,7 @@ std::vector<Row> compute(const Options& options) {
   return rows;
 }
 
-std::string digits(double value) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.12g", value);
-  return text;
-}
-
-std::string csv_text(const std::string& text) {
-  return text.find(',') == std::string::npos ? text : '"' + text + '"';
-}
+std::string csv_text(const std::string& text) { return text.find(',') == std::string::npos ? text : '"' + text + '"'; }
 
 void print_csv(const std::vector<Row>& rows) {
   std::cout << "activation,mean,square,forward_gain,backward_gain,factor\n";
@@ -70,12 +72,9 @@ void print_csv(const std::vector<Row>& rows) {
 void print_json(const std::vector<Row>& rows) {
   auto result = nlohmann::ordered_json::array();
   for (const auto& row : rows) {
-    nlohmann::ordered_json object{{"activation", row.activation},
-                                  {"mean", row.statistics.output_mean},
-                                  {"square", row.statistics.output_square},
-                                  {"forward_gain", row.gains.forward},
-                                  {"backward_gain", row.gains.backward},
-                                  {"factor", row.factors.front()}};
+    nlohmann::ordered_json object{{"activation", row.activation},           {"mean", row.statistics.output_mean},
+                                  {"square", row.statistics.output_square}, {"forward_gain", row.gains.forward},
+                                  {"backward_gain", row.gains.backward},    {"factor", row.factors.front()}};
     for (std::size_t i = 0; i < row.factors.size(); ++i) {
       object["factors"][std::string(to_string(all_solutions()[i]))] = row.factors[i];
     }
@@ -85,9 +84,10 @@ void print_json(const std::vector<Row>& rows) {
 }
 
 void print_table(const std::vector<Row>& rows, const Options& options) {
-  std::printf("Statistics of f(x) for x ~ N(%g, %g^2), and the normalization factor lambda of each solution "
-              "(target %s)\n\n",
-              options.mean, options.deviation, options.target.c_str());
+  std::printf(
+      "Statistics of f(x) for x ~ N(%g, %g^2), and the normalization factor lambda of each solution "
+      "(target %s)\n\n",
+      options.mean, options.deviation, options.target.c_str());
   std::size_t width = 10;
   for (const auto& row : rows) width = std::max(width, row.activation.size());
   std::printf("%-*s %12s %12s %12s %13s", static_cast<int>(width), "activation", "mean", "square", "forward_gain",

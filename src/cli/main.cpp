@@ -1,25 +1,61 @@
 // The program `anact`.
 
+#include <fcntl.h>
 #include <malloc.h>
 
 #include <algorithm>
 #include <exception>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "anact/activation.h"
 #include "cli/commands.h"
+
+namespace {
+
+// A closed standard descriptor would be handed to the first file that the program opens, and what is meant for the
+// terminal would be written into that. Opened for reading, the null device still makes writing fail.
+void keep_standard_descriptors() {
+  for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+    if (fcntl(descriptor, F_GETFD) < 0) (void)open("/dev/null", O_RDONLY);
+  }
+}
+
+void complain(std::string message) {
+  std::ranges::replace(message, '\n', ' ');
+  std::cerr << "anact: " << message << "\n";
+}
+
+// Throws unless the first argument is an option or names a command.
+void check_command(const CLI::App& app, const std::vector<std::string>& arguments) {
+  std::vector<std::string_view> names;
+  std::string known;
+  for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+    known += (known.empty() ? "" : ", ") + command->get_name();
+  }
+  if (arguments.empty()) throw anact::cli::UsageError("expected a command: " + known + "; see anact --help");
+  const auto& first = arguments.front();
+  if (first.starts_with('-') || std::ranges::find(names, first) != names.end()) return;
+  const auto nearest = anact::nearest_names(first, names, 1);
+  throw anact::cli::UsageError("unknown command '" + first + "'" +
+                               (nearest.empty() ? "" : "; did you mean " + nearest.front()) + "; there are " + known);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace anact::cli;
+  keep_standard_descriptors();
   // glibc gives big blocks back to the system at every step of a training; taking them again costs page faults.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 
   CLI::App app("ANAct: adaptive normalization for activation functions", "anact");
   app.set_version_flag("--version", "anact " ANACT_VERSION);
-  app.require_subcommand(1);
-  app.failure_message(CLI::FailureMessage::simple);
+  app.require_subcommand(0, 1);
   int exit_code = 0;
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   add_compare(app, arguments, exit_code);
@@ -27,17 +63,22 @@ int main(int argc, char** argv) {
   add_report(app);
   add_info(app);
   try {
-    app.parse(argc, argv);
+    check_command(app, arguments);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::Success& help_or_version) {
+      app.exit(help_or_version);
+    }
     std::cout.flush();
     if (!std::cout) throw std::runtime_error("cannot write to standard output");
   } catch (const CLI::ParseError& error) {
-    // Help and version are such "errors" too, of code 0.
-    return app.exit(error) == 0 ? 0 : kUsage;
+    complain(error.what());
+    return kUsage;
   } catch (const UsageError& error) {
-    std::cerr << "anact: " << error.what() << "\n";
+    complain(error.what());
     return kUsage;
   } catch (const std::exception& error) {
-    std::cerr << "anact: " << error.what() << "\n";
+    complain(error.what());
     return kFailure;
   }
   return exit_code;

@@ -48,12 +48,13 @@ void ProgressBar::step(const train::Progress& progress) {
 void ProgressBar::draw(const train::Progress& progress) {
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
   // Runs that diverged took fewer steps than planned, so the share counts runs and the speed counts steps.
-  const double share = (static_cast<double>(progress.run) +
-                        static_cast<double>(progress.step) / static_cast<double>(progress.steps)) /
-                       static_cast<double>(progress.runs);
+  const double share =
+      (static_cast<double>(progress.run) + static_cast<double>(progress.step) / static_cast<double>(progress.steps)) /
+      static_cast<double>(progress.runs);
   const double left = share > 0 ? elapsed / share - elapsed : 0;
   char text[256];
-  std::snprintf(text, sizeof text, "[%s] %3.0f%% run %zu/%zu %s seed %lld epoch %lld/%lld loss %.4f test %.1f%% %.0f steps/s ETA %s",
+  std::snprintf(text, sizeof text,
+                "[%s] %3.0f%% run %zu/%zu %s seed %lld epoch %lld/%lld loss %.4f test %.1f%% %.0f steps/s ETA %s",
                 bar(share).c_str(), 100 * share, progress.run + 1, progress.runs, progress.arm.c_str(),
                 static_cast<long long>(progress.seed), static_cast<long long>(progress.epoch),
                 static_cast<long long>(progress.epochs), progress.loss, 100 * progress.test_accuracy,
@@ -80,8 +81,8 @@ void ProgressBar::run_ended(const train::Progress& progress, const train::RunRes
   clear();
   const auto head = [&] {
     char text[128];
-    std::snprintf(text, sizeof text, "%3zu/%zu  %-16s seed %lld ", progress.run + 1, progress.runs,
-                  result.arm.c_str(), static_cast<long long>(result.seed));
+    std::snprintf(text, sizeof text, "%3zu/%zu  %-16s seed %lld ", progress.run + 1, progress.runs, result.arm.c_str(),
+                  static_cast<long long>(result.seed));
     return std::string(text);
   }();
   if (result.diverged) {

@@ -1,11 +1,12 @@
 // anact report: the report of a run folder, made again from its files.
 
+#include "report/report.h"
+
 #include <filesystem>
 #include <iostream>
 #include <memory>
 
 #include "cli/commands.h"
-#include "report/report.h"
 #include "report/run.h"
 #include "report/summary.h"
 
@@ -17,8 +18,8 @@ void add_report(CLI::App& app) {
   command->add_option("folder", *folder, "A folder that `anact compare` wrote")->required();
   command->callback([folder] {
     report::write_report(*folder);
-    std::cout << report::summary_table(report::load_run(*folder)) << "\nReport: "
-              << (std::filesystem::path(*folder) / "report.html").string() << "\n";
+    std::cout << report::summary_table(report::load_run(*folder))
+              << "\nReport: " << (std::filesystem::path(*folder) / "report.html").string() << "\n";
   });
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/ops/randperm.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -13,6 +14,7 @@
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <string_view>
 #include <vector>
 
 namespace anact::data {
@@ -29,6 +31,14 @@ constexpr std::uint64_t kSplitSeed = 1797;
   throw std::runtime_error("'" + path.string() + "': " + what);
 }
 
+// The beginning of what was found, fit for one line of a message whatever bytes it holds.
+std::string quote(std::string_view text) {
+  std::string shown(text.substr(0, 12));
+  std::ranges::replace_if(
+      shown, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return "'" + shown + "'";
+}
+
 // The file's content, decompressed if it is compressed.
 std::string read_gzip(const std::filesystem::path& path) {
   errno = 0;
@@ -38,16 +48,17 @@ std::string read_gzip(const std::filesystem::path& path) {
   std::array<char, 1 << 16> buffer;
   for (;;) {
     const int count = gzread(file.get(), buffer.data(), buffer.size());
+    if (count > 0) content.append(buffer.data(), static_cast<std::size_t>(count));
     int code = Z_OK;
-    const char* message = gzerror(file.get(), &code);
+    std::string_view message = gzerror(file.get(), &code);
     // A file that ends within the compressed stream reads as shorter, with this code.
     if (count < 0 || code == Z_BUF_ERROR) {
-      fail(path, "after " + std::to_string(content.size()) + " bytes: " +
-                     (code == Z_ERRNO ? std::strerror(errno) : std::string(message)) +
+      if (code == Z_ERRNO) message = std::strerror(errno);
+      if (message.starts_with(path.native() + ": ")) message.remove_prefix(path.native().size() + 2);
+      fail(path, "after " + std::to_string(content.size()) + " bytes: " + std::string(message) +
                      "; expected a whole gzip file");
     }
     if (count == 0) return content;
-    content.append(buffer.data(), static_cast<std::size_t>(count));
     if (content.size() > std::size_t{1} << 24) fail(path, "more than 16 MiB; the digits take 0.3 MiB");
   }
 }
@@ -63,13 +74,12 @@ void parse_line(const std::filesystem::path& path, std::size_t line, std::string
     const int largest = last ? static_cast<int>(kClasses) - 1 : kLargestPixel;
     if (error != std::errc() || value < 0 || value > largest) {
       fail(path, where + "column " + std::to_string(column + 1) + ": expected " +
-                     (last ? "a label of 0…9" : "a value of 0…16") + ", found '" + std::string(text.substr(0, 12)) +
-                     "'");
+                     (last ? "a label of 0…9" : "a value of 0…16") + ", found " + quote(text));
     }
     text.remove_prefix(static_cast<std::size_t>(end - text.data()));
     if (last ? !text.empty() : text.empty() || text.front() != ',') {
       fail(path, where + "expected 65 whole numbers separated by commas; column " + std::to_string(column + 1) +
-                     " is followed by '" + std::string(text.substr(0, 12)) + "'");
+                     " is followed by " + quote(text));
     }
     if (last) {
       *label = value;
@@ -137,8 +147,9 @@ std::filesystem::path find_digits() {
     if (std::filesystem::exists(path)) return path;
     tried += (tried.empty() ? "'" : "' or '") + path.string();
   }
-  throw std::runtime_error("no digits at " + tried +
-                           "'; `make setup` puts them there, or name the file with --data or its folder with ANACT_DATA");
+  throw std::runtime_error(
+      "no digits at " + tried +
+      "'; `make setup` puts them there, or name the file with --data or its folder with ANACT_DATA");
 }
 
 }  // namespace anact::data

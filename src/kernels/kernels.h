@@ -1,7 +1,7 @@
 // The fused kernels: raw pointers in and out, one thread, chosen at run time for the processor's instruction set.
 //
-// The input is processed in blocks of kBlockSize elements. A block's results depend on nothing but the block, so callers
-// may hand blocks to threads as they like and still get the same bits.
+// The input is processed in blocks of kBlockSize elements. A block's results depend on nothing but the block, so
+// callers may hand blocks to threads as they like and still get the same bits.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +21,11 @@ inline constexpr std::size_t kBlockSize = 4096;
 // Whether forward_f32 and backward_f32 know the activation.
 [[nodiscard]] bool has_float32(ActivationKind kind);
 
-// y = scale * f(x) + offset for `size` elements. `moments`, unless null, receives one entry a block. `y` may be null when
-// `moments` is not: the sums alone are then computed. `y` may be `x`.
+// y = scale * f(x) + offset for `size` elements. `moments`, unless null, receives one entry a block. `y` may be null
+// when `moments` is not: the sums alone are then computed. `y` may be `x`.
 //
-// Arithmetic is in float; at most 16 vectors are added in float before a sum is carried on in double. NaN and infinities
-// go through as in the formula, and make the block's moments non-finite.
+// Arithmetic is in float; at most 16 vectors are added in float before a sum is carried on in double. NaN and
+// infinities go through as in the formula, and make the block's moments non-finite.
 //
 // Accuracy of f and f', in units in the last place of float, over every float (asserted by tests/kernels):
 //   relu  0, 0
@@ -35,8 +35,8 @@ void forward_f32(const Activation& activation, const float* x, std::size_t size,
 
 // The sums that the gradient of alpha needs.
 struct GradientSums {
-  double gradient = 0;         // sum of g
-  double gradient_value = 0;   // sum of g * f(x)
+  double gradient = 0;        // sum of g
+  double gradient_value = 0;  // sum of g * f(x)
 };
 
 // dx = scale * g * f'(x) for `size` elements, with one GradientSums a block in `sums`. `dx` may be `g`.

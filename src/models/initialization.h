@@ -23,13 +23,13 @@ enum class Initialization {
 // Throws std::invalid_argument with the accepted names.
 [[nodiscard]] Initialization parse_initialization(std::string_view text);
 
-// The standard deviation of a weight in front of `activation`. Throws std::invalid_argument unless inputs and outputs are
-// positive.
+// The standard deviation of a weight in front of `activation`. Throws std::invalid_argument unless inputs and outputs
+// are positive.
 [[nodiscard]] double standard_deviation(Initialization initialization, const Activation& activation,
                                         std::int64_t inputs, std::int64_t outputs);
 
-// Fills `weight` (outputs x inputs) with `standard_deviation` times draws from N(0, 1). The draws depend on the generator
-// alone, so that networks that differ in their initialization start from the same ones.
+// Fills `weight` (outputs x inputs) with `standard_deviation` times draws from N(0, 1). The draws depend on the
+// generator alone, so that networks that differ in their initialization start from the same ones.
 void draw_normal(torch::Tensor weight, double standard_deviation, at::Generator generator);
 
 }  // namespace anact::models

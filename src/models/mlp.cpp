@@ -29,12 +29,11 @@ MLPImpl::MLPImpl(MLPOptions given) : options(std::move(given)) {
   output_ = register_module("output", torch::nn::Linear(inputs, options.classes));
 }
 
-void MLPImpl::initialize(Initialization initialization, const Activation& activation,
-                         const at::Generator& generator) {
+void MLPImpl::initialize(Initialization initialization, const Activation& activation, const at::Generator& generator) {
   const torch::NoGradGuard no_grad;
   for (auto& linear : linears_) {
-    const auto deviation = standard_deviation(initialization, activation, linear->weight.size(1),
-                                              linear->weight.size(0));
+    const auto deviation =
+        standard_deviation(initialization, activation, linear->weight.size(1), linear->weight.size(0));
     draw_normal(linear->weight, deviation, generator);
     linear->bias.zero_();
   }

@@ -1,10 +1,11 @@
+#include "ops/anact.h"
+
 #include <torch/nn/init.h>
 
 #include <ostream>
 
 #include "anact/gaussian.h"
 #include "anact/nn.h"
-#include "ops/anact.h"
 
 namespace anact::nn {
 namespace {
@@ -101,7 +102,8 @@ void ANActImpl::pretty_print(std::ostream& stream) const {
 std::shared_ptr<torch::nn::Module> ANActImpl::clone(const std::optional<torch::Device>& device) const {
   auto copy = Cloneable<ANActImpl>::clone(device);
   // Cloneable carries parameters and buffers; the count of refused batches is neither.
-  static_cast<ANActImpl&>(*copy).num_batches_skipped = num_batches_skipped.to(alpha.device(), torch::kLong, false, true);
+  static_cast<ANActImpl&>(*copy).num_batches_skipped =
+      num_batches_skipped.to(alpha.device(), torch::kLong, false, true);
   return copy;
 }
 
@@ -131,11 +133,10 @@ namespace functional {
 torch::Tensor anact(const torch::Tensor& input, const ANActOptions& options) {
   const auto scalar = torch::TensorOptions().dtype(torch::kFloat).device(input.device());
   const auto normal = gaussian_statistics(options.activation());
-  const ops::RunningStatistics running{torch::full({}, normal.output_mean, scalar),
-                                       torch::full({}, normal.output_square, scalar),
-                                       torch::full({}, normal.input_variance, scalar),
-                                       torch::full({}, normal.backward_gain, scalar),
-                                       torch::zeros({}, scalar.dtype(torch::kLong))};
+  const ops::RunningStatistics running{
+      torch::full({}, normal.output_mean, scalar), torch::full({}, normal.output_square, scalar),
+      torch::full({}, normal.input_variance, scalar), torch::full({}, normal.backward_gain, scalar),
+      torch::zeros({}, scalar.dtype(torch::kLong))};
   return std::get<0>(ops::forward(input, torch::zeros({}, scalar), running, options.activation(),
                                   StatisticsSource::batch, to_normalization(options), {}, true));
 }

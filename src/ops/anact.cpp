@@ -39,9 +39,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, 
   return handle.call(input, alpha, running.output_mean, running.output_square, running.input_variance,
                      running.backward_gain, running.num_batches_tracked, view(activation_info(activation.kind).name),
                      encode_parameters(activation), view(to_string(source)), view(to_string(options.solution)),
-                     view(to_string(options.target)), view(to_string(options.gain)), options.centre,
-                     options.lambda_min, options.lambda_max, update.momentum, update.gate_low, update.gate_high,
-                     training);
+                     view(to_string(options.target)), view(to_string(options.gain)), options.centre, options.lambda_min,
+                     options.lambda_max, update.momentum, update.gate_low, update.gate_high, training);
 }
 
 std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,

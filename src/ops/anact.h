@@ -20,8 +20,8 @@
 
 namespace anact::ops {
 
-// The running statistics: five 0-dimensional tensors on the input's device. The first four are float32 or float64, of one
-// type; the last is int64.
+// The running statistics: five 0-dimensional tensors on the input's device. The first four are float32 or float64, of
+// one type; the last is int64.
 struct RunningStatistics {
   at::Tensor output_mean;
   at::Tensor output_square;
@@ -32,8 +32,8 @@ struct RunningStatistics {
 
 // What update_statistics_ and the sources `running` and `batch` go by.
 struct UpdateOptions {
-  double momentum = 0.1;   // weight of a new batch, in (0, 1]
-  double gate_low = 0;     // 0, 0: no gate
+  double momentum = 0.1;  // weight of a new batch, in (0, 1]
+  double gate_low = 0;    // 0, 0: no gate
   double gate_high = 0;
 };
 
@@ -45,9 +45,9 @@ inline constexpr std::int64_t kFactorsSize = 4;
 // y = scale * f(input) + offset.
 //
 // input: any shape, strides and floating type; alpha: one element, floating.
-// Returns (output, moments, factors): output has the input's shape and type, and its strides when the input is dense and
-// does not overlap (contiguous, channels_last, …), contiguous otherwise. moments has kMomentsSize elements in training and
-// none in evaluation; an empty input has moments of 0.
+// Returns (output, moments, factors): output has the input's shape and type, and its strides when the input is dense
+// and does not overlap (contiguous, channels_last, …), contiguous otherwise. moments has kMomentsSize elements in
+// training and none in evaluation; an empty input has moments of 0.
 //
 // In evaluation (training false) and for `previous` the factors come from `running` as it is. For `running` and `batch`
 // they come from this batch, with it taken in or alone; a batch that accepts() refuses leaves `running` in force.

@@ -86,20 +86,20 @@ void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::T
                     input.sizes());
   TORCH_CHECK_TYPE(grad.scalar_type() == input.scalar_type(), "anact: the gradient is ", grad.scalar_type(),
                    ", the input ", input.scalar_type());
-  TORCH_CHECK_VALUE(factors.numel() == kFactorsSize && factors.scalar_type() == at::kDouble,
-                    "anact: factors must be ", kFactorsSize, " elements of float64");
+  TORCH_CHECK_VALUE(factors.numel() == kFactorsSize && factors.scalar_type() == at::kDouble, "anact: factors must be ",
+                    kFactorsSize, " elements of float64");
 }
 
 void check_update(const RunningStatistics& running, const at::Tensor& moments, const UpdateOptions& update) {
   check_running(running);
   check_update_options(update);
-  TORCH_CHECK_VALUE(moments.numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
-                    "anact: moments must be ", kMomentsSize, " elements of float64");
+  TORCH_CHECK_VALUE(moments.numel() == kMomentsSize && moments.scalar_type() == at::kDouble, "anact: moments must be ",
+                    kMomentsSize, " elements of float64");
 }
 
 at::Tensor empty_output(const at::Tensor& input) {
-  return at::empty_like(input, input.is_non_overlapping_and_dense() ? at::MemoryFormat::Preserve
-                                                                    : at::MemoryFormat::Contiguous);
+  return at::empty_like(
+      input, input.is_non_overlapping_and_dense() ? at::MemoryFormat::Preserve : at::MemoryFormat::Contiguous);
 }
 
 }  // namespace anact::ops

@@ -12,26 +12,26 @@
 #include "ops/anact.h"
 
 // Argument lists of the schemas, so that the backends cannot drift apart.
-#define ANACT_FORWARD_PARAMETERS                                                                                  \
-  const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &output_mean,                                \
-      const at::Tensor &output_square, const at::Tensor &input_variance, const at::Tensor &backward_gain,         \
-      const at::Tensor &num_batches_tracked, c10::string_view activation, at::ArrayRef<double> parameters,        \
-      c10::string_view statistics, c10::string_view solution, c10::string_view target, c10::string_view gain,     \
-      bool centre, double lambda_min, double lambda_max, double momentum, double gate_low, double gate_high,      \
-      bool training
-#define ANACT_FORWARD_ARGUMENTS                                                                                   \
-  input, alpha, output_mean, output_square, input_variance, backward_gain, num_batches_tracked, activation,       \
-      parameters, statistics, solution, target, gain, centre, lambda_min, lambda_max, momentum, gate_low,         \
-      gate_high, training
-#define ANACT_BACKWARD_PARAMETERS                                                                                 \
-  const at::Tensor &grad, const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &factors,            \
+#define ANACT_FORWARD_PARAMETERS                                                                                    \
+  const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &output_mean, const at::Tensor &output_square, \
+      const at::Tensor &input_variance, const at::Tensor &backward_gain, const at::Tensor &num_batches_tracked,     \
+      c10::string_view activation, at::ArrayRef<double> parameters, c10::string_view statistics,                    \
+      c10::string_view solution, c10::string_view target, c10::string_view gain, bool centre, double lambda_min,    \
+      double lambda_max, double momentum, double gate_low, double gate_high, bool training
+#define ANACT_FORWARD_ARGUMENTS                                                                                      \
+  input, alpha, output_mean, output_square, input_variance, backward_gain, num_batches_tracked, activation,          \
+      parameters, statistics, solution, target, gain, centre, lambda_min, lambda_max, momentum, gate_low, gate_high, \
+      training
+#define ANACT_BACKWARD_PARAMETERS                                                                      \
+  const at::Tensor &grad, const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &factors, \
       c10::string_view activation, at::ArrayRef<double> parameters
 #define ANACT_BACKWARD_ARGUMENTS grad, input, alpha, factors, activation, parameters
-#define ANACT_UPDATE_PARAMETERS                                                                                   \
-  const at::Tensor &output_mean, const at::Tensor &output_square, const at::Tensor &input_variance,               \
-      const at::Tensor &backward_gain, const at::Tensor &num_batches_tracked, const at::Tensor &num_skipped,      \
+#define ANACT_UPDATE_PARAMETERS                                                                              \
+  const at::Tensor &output_mean, const at::Tensor &output_square, const at::Tensor &input_variance,          \
+      const at::Tensor &backward_gain, const at::Tensor &num_batches_tracked, const at::Tensor &num_skipped, \
       const at::Tensor &moments, double momentum, double gate_low, double gate_high
-#define ANACT_RUNNING {output_mean, output_square, input_variance, backward_gain, num_batches_tracked}
+#define ANACT_RUNNING \
+  { output_mean, output_square, input_variance, backward_gain, num_batches_tracked }
 
 namespace anact::ops {
 

@@ -35,6 +35,15 @@ std::string nearest(std::string_view text, std::span<const std::string_view> can
   return names.empty() ? "" : std::string("; did you mean ").append(join(names));
 }
 
+bool is_utf8(std::string_view text) {
+  try {
+    (void)nlohmann::json(text).dump();
+    return true;
+  } catch (const nlohmann::json::type_error&) {
+    return false;
+  }
+}
+
 double parse_number(std::string_view text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -173,22 +182,19 @@ nlohmann::json Arm::to_json(double default_learning_rate) const {
   return result;
 }
 
-Arm parse_arm(std::string_view text) {
-  const std::string_view given = text;
+Arm parse_arm(std::string_view given) {
   Arm arm;
-  arm.name = text;
+  arm.name = given;
+  std::string expanded(given);
   for (const auto& [name, meaning] : kShortNames) {
-    const auto head = text.substr(0, text.find(':'));
-    if (head == name) {
-      arm = parse_arm(std::string(meaning).append(text.substr(head.size())));
-      if (text.find("name=") == std::string_view::npos) arm.name = given;
-      return arm;
-    }
+    const auto rest = std::min(given.find(':'), given.size());
+    if (given.substr(0, rest) == name) expanded = std::string(meaning).append(given.substr(rest));
   }
-
+  std::string_view text = expanded;
   const auto head = text.substr(0, text.find(':'));
   const bool normalized = !is_activation(head) && head.starts_with('n') && is_activation(head.substr(1));
   try {
+    if (!is_utf8(given)) throw std::invalid_argument("expected UTF-8");  // all that JSON can hold
     if (!normalized && !is_activation(head)) {
       const auto names = head_names();
       const std::vector<std::string_view> views(names.begin(), names.end());
@@ -220,8 +226,8 @@ Arm parse_arm(std::string_view text) {
         for (const auto* settings : {&arm_settings(), &anact_settings()}) {
           for (const auto& [name, action] : *settings) keys.push_back(name);
         }
-        throw std::invalid_argument("unknown setting '" + std::string(key) + "'" + nearest(key, keys) +
-                                    "; there are " + join(keys));
+        throw std::invalid_argument("unknown setting '" + std::string(key) + "'" + nearest(key, keys) + "; there are " +
+                                    join(keys));
       }
     }
     if (!anact_setting.empty() && arm.normalization != Normalization::anact) {
@@ -241,7 +247,8 @@ std::vector<Arm> parse_arms(const std::vector<std::string>& texts) {
   std::set<std::string> names;
   for (const auto& text : texts) {
     arms.push_back(parse_arm(text));
-    if (!names.insert(arms.back().name).second) fail(text, "there are two arms of that name; tell them apart with name=");
+    if (!names.insert(arms.back().name).second)
+      fail(text, "there are two arms of that name; tell them apart with name=");
   }
   for (auto& arm : arms) {
     if (!arm.baseline.empty()) {

@@ -36,7 +36,7 @@ struct Arm {
 //
 // First the activation as parse_activation reads it; an "n" in front asks for ANAct. Then settings, each after a colon:
 //   norm=none|anact|batch     init=he|lecun|glorot|gain     lr=NUMBER     name=TEXT     vs=ARM
-//   statistics=… solution=… target=… gain=…   centre=on|off   momentum=NUMBER   gate=L,U   bounds=L,U   learnable=on|off
+//   statistics=… solution=… target=… gain=…   centre=on|off   momentum=NUMBER   gate=L,U   bounds=L,U learnable=on|off
 // The defaults: He's initialization, but LeCun's (unit gain) with ANAct, which corrects the gain itself, and with selu,
 // which is made for it. The short names are silu-gain (silu:init=gain) and silu-batchnorm (silu:norm=batch).
 //

@@ -24,9 +24,7 @@ using Clock = std::chrono::steady_clock;
 // Samples on which the layers are measured.
 constexpr std::int64_t kProbeSamples = 256;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // A stream of random numbers of its own for each purpose, so that one arm's use of it does not shift another's.
 at::Generator generator(std::int64_t seed, std::uint64_t purpose) {
@@ -40,11 +38,17 @@ at::Generator generator(std::int64_t seed, std::uint64_t purpose) {
 constexpr std::uint64_t kWeightPurpose = 0;
 constexpr std::uint64_t kFirstOrderPurpose = 1;  // plus the epoch
 
-// Puts a module's buffers back as they were, so that measuring it in training mode leaves no trace.
+// Puts a module's buffers and counts back as they were, so that measuring it in training mode leaves no trace.
 class KeepBuffers {
  public:
   explicit KeepBuffers(const torch::nn::Module& module) {
-    for (const auto& buffer : module.buffers()) saved_.emplace_back(buffer, buffer.clone());
+    for (const auto& buffer : module.buffers()) keep(buffer);
+    for (const auto& child : module.modules(false)) {
+      // The count of refused batches is no buffer.
+      if (const auto* normalized = dynamic_cast<const nn::ANActImpl*>(child.get())) {
+        keep(normalized->num_batches_skipped);
+      }
+    }
   }
   KeepBuffers(const KeepBuffers&) = delete;
   KeepBuffers& operator=(const KeepBuffers&) = delete;
@@ -54,6 +58,8 @@ class KeepBuffers {
   }
 
  private:
+  void keep(const torch::Tensor& tensor) { saved_.emplace_back(tensor, tensor.clone()); }
+
   std::vector<std::pair<torch::Tensor, torch::Tensor>> saved_;
 };
 
@@ -75,6 +81,11 @@ Evaluation evaluate(models::MLP& model, const data::Samples& samples) {
           .accuracy = correct(logits, samples.labels) / static_cast<double>(samples.size())};
 }
 
+// Text that came from outside, such as a path, need not be the UTF-8 that JSON is made of.
+std::string json_text(const nlohmann::ordered_json& value) {
+  return value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
 nlohmann::json numbers(const std::vector<double>& values) {
   auto result = nlohmann::json::array();
   for (const double value : values) result.push_back(io::number(value));
@@ -84,6 +95,12 @@ nlohmann::json numbers(const std::vector<double>& values) {
 // The members of a `layers` event that describe the network as it is, in training mode.
 nlohmann::json measure_layers(models::MLP& model, const data::Samples& samples) {
   const KeepBuffers keep(*model);
+  std::vector<double> lambdas;  // before the pass below changes the statistics
+  for (const auto& module : model->activations()) {
+    if (const auto* normalized = dynamic_cast<const nn::ANActImpl*>(module.ptr().get())) {
+      lambdas.push_back(normalized->factor());
+    }
+  }
   const auto count = std::min(kProbeSamples, samples.size());
   models::Trace trace;
   const auto logits = model->forward(samples.inputs.slice(0, 0, count), &trace);
@@ -92,7 +109,6 @@ nlohmann::json measure_layers(models::MLP& model, const data::Samples& samples) 
 
   std::vector<double> second_moments;
   std::vector<double> gradient_variances;
-  std::vector<double> lambdas;
   for (const auto& output : trace.activations) {
     second_moments.push_back(output.detach().to(torch::kDouble).square().mean().item<double>());
   }
@@ -101,11 +117,6 @@ nlohmann::json measure_layers(models::MLP& model, const data::Samples& samples) 
   }
   nlohmann::json result{{"activation_second_moment", numbers(second_moments)},
                         {"gradient_variance", numbers(gradient_variances)}};
-  for (const auto& module : model->activations()) {
-    if (const auto* normalized = dynamic_cast<const nn::ANActImpl*>(module.ptr().get())) {
-      lambdas.push_back(normalized->factor());
-    }
-  }
   if (!lambdas.empty()) result["lambda"] = numbers(lambdas);
   return result;
 }
@@ -146,9 +157,9 @@ class Run {
                                   .batch_norm = arm.normalization == Normalization::batch,
                                   .activation = arm.factory()}),
         learning_rate_(arm.learning_rate.value_or(options.learning_rate)),
-        optimizer_(model_->parameters(), torch::optim::SGDOptions(learning_rate_)
-                                             .momentum(options.momentum)
-                                             .weight_decay(options.weight_decay)) {
+        optimizer_(
+            model_->parameters(),
+            torch::optim::SGDOptions(learning_rate_).momentum(options.momentum).weight_decay(options.weight_decay)) {
     model_->initialize(arm.initialization, arm.activation, generator(progress_.seed, kWeightPurpose));
   }
 
@@ -162,8 +173,8 @@ class Run {
       if (training) record_epoch(epoch, training);
     }
     const bool diverged = !divergence_.empty();
-    metrics_.append(event("finished", {{"status", diverged ? "diverged" : "completed"},
-                                       {"skipped_batches", skipped_batches(model_)}}));
+    metrics_.append(event(
+        "finished", {{"status", diverged ? "diverged" : "completed"}, {"skipped_batches", skipped_batches(model_)}}));
     observer_.run_ended(progress_, {.arm = arm_.name,
                                     .seed = progress_.seed,
                                     .diverged = diverged,
@@ -237,10 +248,14 @@ class Run {
 
   void record_epoch(std::int64_t epoch, const std::optional<Training>& training) {
     test_ = evaluate(model_, dataset_.test);
+    if (!std::isfinite(test_.loss)) {
+      diverge(epoch, "the test loss is " + io::number(test_.loss).get<std::string>());
+      return;
+    }
     progress_.test_accuracy = test_.accuracy;
     nlohmann::json members{{"epoch", epoch},
                            {"step", progress_.step},
-                           {"test_loss", io::number(test_.loss)},
+                           {"test_loss", test_.loss},
                            {"test_accuracy", test_.accuracy},
                            {"learning_rate", learning_rate_}};
     if (training) {
@@ -300,8 +315,7 @@ nlohmann::ordered_json configuration(const CompareOptions& options, const data::
 }  // namespace
 
 const std::vector<std::string>& default_arms() {
-  static const std::vector<std::string> arms{"silu", "nsilu",     "relu",          "nrelu",
-                                             "selu", "silu-gain", "silu-batchnorm"};
+  static const std::vector<std::string> arms{"silu", "nsilu", "relu", "nrelu", "selu", "silu-gain", "silu-batchnorm"};
   return arms;
 }
 
@@ -319,7 +333,8 @@ void validate(const CompareOptions& options) {
   at_least("seeds", options.seeds, 1, 10000);
   at_least("first seed", options.first_seed, 0, 1000000000);
   const auto number = [](const char* name, double value, bool good, const char* range) {
-    if (!good) throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + "; it must be " + range);
+    if (!good)
+      throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + "; it must be " + range);
   };
   number("learning rate", options.learning_rate, options.learning_rate > 0 && std::isfinite(options.learning_rate),
          "positive and finite");
@@ -341,11 +356,18 @@ bool compare(const CompareOptions& options, const data::Dataset& dataset, const 
                                         {"runs_planned", planned},
                                         {"runs_done", done},
                                         {"seconds", seconds_since(start)}};
-    io::write_file(folder / "status.json", status.dump(2) + "\n");
+    io::write_file(folder / "status.json", json_text(status));
   };
-  io::write_file(folder / "config.json", configuration(options, dataset).dump(2) + "\n");
-  io::write_file(folder / "environment.json", environment().dump(2) + "\n");
+  io::write_file(folder / "config.json", json_text(configuration(options, dataset)));
+  io::write_file(folder / "environment.json", json_text(environment()));
   write_status("running", "");
+  const auto fail = [&](const std::string& reason) {
+    try {
+      write_status("partial", reason);
+    } catch (const std::runtime_error&) {
+      // The disk may be what failed. The folder then still says that it is running, which readers take for partial.
+    }
+  };
   try {
     io::JsonLines metrics(folder / "metrics.jsonl");
     const auto steps_per_epoch = (dataset.train.size() + options.batch_size - 1) / options.batch_size;
@@ -367,12 +389,12 @@ bool compare(const CompareOptions& options, const data::Dataset& dataset, const 
         write_status("running", "");
       }
     }
+  } catch (const c10::Error& error) {
+    const std::string reason = error.what_without_backtrace();
+    fail(reason);
+    throw std::runtime_error(reason);
   } catch (const std::exception& error) {
-    try {
-      write_status("partial", error.what());
-    } catch (const std::runtime_error&) {
-      // The disk may be what failed. The folder then still says that it is running, which readers take for partial.
-    }
+    fail(error.what());
     throw;
   }
   write_status("complete", "");

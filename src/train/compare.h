@@ -1,7 +1,7 @@
 // Trains one network under several arms over several seeds, and writes a run folder (docs/run-folder.md).
 //
-// Runs are paired: for one seed, all arms start from the same draws from N(0, 1), scaled by their own initialization, and
-// see the same samples in the same order.
+// Runs are paired: for one seed, all arms start from the same draws from N(0, 1), scaled by their own initialization,
+// and see the same samples in the same order.
 #pragma once
 
 #include <atomic>
@@ -70,8 +70,8 @@ class CompareObserver {
 };
 
 // Runs the comparison into `folder`, which must exist and be empty. Returns whether it ended whole: false when `stop`
-// became true, which leaves a folder that says it is partial. Throws std::runtime_error when the folder cannot be written;
-// the folder then says that it is partial as far as the disk allows.
+// became true, which leaves a folder that says it is partial. Throws std::runtime_error when the folder cannot be
+// written; the folder then says that it is partial as far as the disk allows.
 [[nodiscard]] bool compare(const CompareOptions& options, const data::Dataset& dataset,
                            const std::filesystem::path& folder, CompareObserver& observer,
                            const std::atomic<bool>& stop);

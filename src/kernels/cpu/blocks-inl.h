@@ -49,8 +49,8 @@ class Sum {
   hn::Vec<Wide> total_;
 };
 
-// A shift near the block's mean, which keeps the variance accurate when the mean is large beside the deviation. A mean of
-// several elements, so that a single outlier at the front does no harm.
+// A shift near the block's mean, which keeps the variance accurate when the mean is large beside the deviation. A mean
+// of several elements, so that a single outlier at the front does no harm.
 inline double Pivot(const float* HWY_RESTRICT x, std::size_t size) {
   const std::size_t count = std::min<std::size_t>(size, 8);
   float sum = 0;

@@ -1,5 +1,7 @@
 // Gradients. The factors are constants of the step except for alpha, so the backward pass is exact.
 
+#include "ops/fallback/anact.h"
+
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -8,7 +10,6 @@
 #include <algorithm>
 
 #include "ops/arguments.h"
-#include "ops/fallback/anact.h"
 
 namespace anact::ops {
 namespace {

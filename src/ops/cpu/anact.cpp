@@ -1,5 +1,7 @@
 // The operators on the CPU: the fused kernels where there is one, the plain version elsewhere.
 
+#include "ops/fallback/anact.h"
+
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -12,7 +14,6 @@
 
 #include "kernels/kernels.h"
 #include "ops/arguments.h"
-#include "ops/fallback/anact.h"
 
 namespace anact::ops {
 namespace {
@@ -55,8 +56,7 @@ at::Tensor to_tensor(std::initializer_list<double> values) {
 }
 
 at::Tensor to_tensor(const Moments& m) {
-  return to_tensor(
-      {m.count, m.input_mean, m.input_m2, m.output_sum, m.output_square_sum, m.slope_square_sum});
+  return to_tensor({m.count, m.input_mean, m.input_m2, m.output_sum, m.output_square_sum, m.slope_square_sum});
 }
 
 Moments to_moments(const at::Tensor& tensor) {

@@ -18,8 +18,8 @@ constexpr double kGeluKappa = 0.044715;
 // 1 where the condition holds.
 at::Tensor indicator(const at::Tensor& condition, const at::Tensor& x) { return condition.to(x.scalar_type()); }
 
-// scale * exp(x / divisor) below 0 and `positive` above, as the derivatives of the elu family. The exponent's argument is
-// cut at 0, since a branch that where() discards would still put inf * 0 into a second derivative.
+// scale * exp(x / divisor) below 0 and `positive` above, as the derivatives of the elu family. The exponent's argument
+// is cut at 0, since a branch that where() discards would still put inf * 0 into a second derivative.
 at::Tensor exponential_below(const at::Tensor& x, double scale, double divisor, double positive) {
   return at::where(x > 0, positive, at::exp(x.clamp_max(0) / divisor) * scale);
 }

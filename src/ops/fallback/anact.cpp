@@ -43,8 +43,7 @@ at::Tensor accepted(const TensorStatistics& running, const TensorStatistics& bat
   const auto all = at::stack({batch.output_mean, batch.output_square, batch.input_variance, batch.backward_gain});
   auto result = at::isfinite(all).all();
   if (update.gate_low == 0 && update.gate_high == 0) return result;
-  const auto forward =
-      (batch.output_square / batch.input_variance) / (running.output_square / running.input_variance);
+  const auto forward = (batch.output_square / batch.input_variance) / (running.output_square / running.input_variance);
   const auto backward = batch.backward_gain / running.backward_gain;
   for (const auto& ratio : {forward, backward}) {
     result = result.logical_and(ratio >= update.gate_low).logical_and(ratio <= update.gate_high);
@@ -70,8 +69,7 @@ at::Tensor factors(const TensorStatistics& statistics, const at::Tensor& alpha, 
   const auto& mean = statistics.output_mean;
   const auto& variance = statistics.input_variance;
   const auto spread = at::clamp_min(statistics.output_square - mean * mean, 0);
-  const auto emitted =
-      options.gain == Gain::output && options.centre ? spread : statistics.output_square;
+  const auto emitted = options.gain == Gain::output && options.centre ? spread : statistics.output_square;
   const bool unit = options.target == Target::unit;
   const auto inverse_forward = unit ? 1 / emitted : variance / emitted;
   const auto inverse_backward = unit ? 1 / (variance * statistics.backward_gain) : 1 / statistics.backward_gain;
@@ -123,9 +121,9 @@ ForwardResult forward(ANACT_FORWARD_PARAMETERS) {
   if (configuration.uses_batch() && x.numel() > 0) {
     const auto batch = to_tensor_statistics(moments);
     const bool alone = configuration.source == StatisticsSource::batch;
-    statistics_used = blend(statistics_used, batch,
-                            alone ? at::ones_like(batch.output_mean) : weight(num_batches_tracked, momentum),
-                            accepted(statistics_used, batch, configuration.update));
+    statistics_used =
+        blend(statistics_used, batch, alone ? at::ones_like(batch.output_mean) : weight(num_batches_tracked, momentum),
+              accepted(statistics_used, batch, configuration.update));
   }
   const auto map = factors(statistics_used, alpha, configuration.options);
   auto output = empty_output(input);

@@ -1,5 +1,5 @@
-// The operators in plain ATen: every activation, type, layout and device. What the fast versions are tested against, and
-// what runs where there is none.
+// The operators in plain ATen: every activation, type, layout and device. What the fast versions are tested against,
+// and what runs where there is none.
 #pragma once
 
 #include "ops/arguments.h"

@@ -1,0 +1,312 @@
+#include "data/digits.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <functional>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "io/temporary_folder.h"
+
+namespace anact::data {
+namespace {
+
+using test::content_of;
+using test::TemporaryFolder;
+
+using Row = std::array<int, 65>;
+
+std::filesystem::path real_file() { return std::filesystem::path(ANACT_DATA_FOLDER) / "digits.csv.gz"; }
+
+// The file's rows, read line by line as decimal text.
+std::vector<Row> read_rows(const std::filesystem::path& path) {
+  std::vector<Row> rows;
+  const gzFile file = gzopen(path.c_str(), "rb");
+  char line[1024];
+  while (gzgets(file, line, sizeof line) != nullptr) {
+    std::istringstream fields(line);
+    Row row{};
+    for (int& value : row) {
+      std::string field;
+      std::getline(fields, field, ',');
+      value = std::stoi(field);
+    }
+    rows.push_back(row);
+  }
+  gzclose(file);
+  return rows;
+}
+
+// The pixels and labels that samples came from. Standardizing keeps the order, so that the 17 values a pixel can have
+// are recognized by their rank, without the shift and the scale.
+std::vector<Row> restore(const Samples& samples, const std::set<float>& levels) {
+  const std::vector<float> sorted(levels.begin(), levels.end());
+  std::vector<Row> rows;
+  const auto inputs = samples.inputs.accessor<float, 2>();
+  const auto labels = samples.labels.accessor<std::int64_t, 1>();
+  for (std::int64_t i = 0; i < samples.size(); ++i) {
+    Row row{};
+    for (std::int64_t j = 0; j < 64; ++j) {
+      row[static_cast<std::size_t>(j)] =
+          static_cast<int>(std::lower_bound(sorted.begin(), sorted.end(), inputs[i][j]) - sorted.begin());
+    }
+    row[64] = static_cast<int>(labels[i]);
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+std::set<float> levels_of(const Dataset& dataset) {
+  std::set<float> levels;
+  for (const auto* samples : {&dataset.train, &dataset.test}) {
+    const float* values = samples->inputs.const_data_ptr<float>();
+    levels.insert(values, values + samples->inputs.numel());
+  }
+  return levels;
+}
+
+class RealDigits : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(real_file())) {
+      GTEST_SKIP() << "no " << real_file() << "; `make setup` puts it there";
+    }
+  }
+};
+
+TEST_F(RealDigits, HaveTheirSizes) {
+  const auto digits = load_digits(real_file());
+  EXPECT_EQ(digits.name, "digits");
+  EXPECT_EQ(digits.classes, 10);
+  EXPECT_EQ(digits.train.inputs.sizes(), (std::vector<std::int64_t>{1437, 64}));
+  EXPECT_EQ(digits.test.inputs.sizes(), (std::vector<std::int64_t>{360, 64}));
+  EXPECT_EQ(digits.train.labels.sizes(), std::vector<std::int64_t>{1437});
+  EXPECT_EQ(digits.test.labels.sizes(), std::vector<std::int64_t>{360});
+  EXPECT_EQ(digits.train.inputs.scalar_type(), torch::kFloat);
+  EXPECT_EQ(digits.train.labels.scalar_type(), torch::kLong);
+  EXPECT_EQ(digits.source, real_file().string());
+}
+
+TEST_F(RealDigits, AreTheRowsOfTheFileSplitInTwo) {
+  const auto digits = load_digits(real_file());
+  const auto levels = levels_of(digits);
+  ASSERT_EQ(levels.size(), 17u);
+  const auto train = restore(digits.train, levels), test = restore(digits.test, levels);
+  const std::set<Row> in_train(train.begin(), train.end());
+  for (const auto& row : test) EXPECT_FALSE(in_train.contains(row)) << "a test image is among the training images";
+
+  auto all = train;
+  all.insert(all.end(), test.begin(), test.end());
+  auto expected = read_rows(real_file());
+  std::ranges::sort(all);
+  std::ranges::sort(expected);
+  EXPECT_TRUE(all == expected);
+}
+
+TEST_F(RealDigits, AreStandardizedOverTheTrainingImages) {
+  const auto digits = load_digits(real_file());
+  const auto mean_and_deviation = [](const Samples& samples) {
+    const auto values = samples.inputs.to(torch::kDouble);
+    const double mean = values.mean().item<double>();
+    return std::pair(mean, std::sqrt((values - mean).square().mean().item<double>()));
+  };
+  const auto [mean, deviation] = mean_and_deviation(digits.train);
+  EXPECT_NEAR(mean, 0, 1e-6);
+  EXPECT_NEAR(deviation, 1, 1e-5);  // n or n - 1 is 5e-6 here
+  // By the training images' numbers, not by their own.
+  EXPECT_GT(std::abs(mean_and_deviation(digits.test).first), 1e-5);
+}
+
+TEST_F(RealDigits, AreTheSameEachTimeAndUncompressed) {
+  const TemporaryFolder folder;
+  std::string text;
+  for (const auto& row : read_rows(real_file())) {
+    for (std::size_t i = 0; i < row.size(); ++i) text += (i == 0 ? "" : ",") + std::to_string(row[i]);
+    text += '\n';
+  }
+  const auto first = load_digits(real_file());
+  for (const auto& path : {real_file(), folder.write("digits.csv", text)}) {
+    const auto second = load_digits(path);
+    EXPECT_TRUE(first.train.inputs.equal(second.train.inputs));
+    EXPECT_TRUE(first.train.labels.equal(second.train.labels));
+    EXPECT_TRUE(first.test.inputs.equal(second.test.inputs));
+    EXPECT_TRUE(first.test.labels.equal(second.test.labels));
+    EXPECT_EQ(first.checksum, second.checksum);
+  }
+}
+
+// Lines of the right form, with numbers of a linear congruence.
+std::vector<std::string> lines(std::size_t count) {
+  std::vector<std::string> result;
+  std::uint32_t state = 1;
+  const auto below = [&](std::uint32_t bound) {
+    state = state * 1664525 + 1013904223;
+    return std::to_string((state >> 16) % bound);
+  };
+  for (std::size_t i = 0; i < count; ++i) {
+    std::string line;
+    for (int column = 0; column < 64; ++column) line += below(17) + ",";
+    result.push_back(line + below(10));
+  }
+  return result;
+}
+
+std::string join(const std::vector<std::string>& all, const std::string& end = "\n") {
+  std::string text;
+  for (const auto& line : all) text += line + end;
+  return text;
+}
+
+std::string gzip(const std::string& text) {
+  std::string packed(compressBound(text.size()) + 100, '\0');
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  deflate(&stream, Z_FINISH);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  return packed;
+}
+
+// The message about a file of this content, without the file's name in front, which must be there.
+std::string message_of(const std::string& content) {
+  const TemporaryFolder folder;
+  const auto path = folder.write("hostile", content);
+  try {
+    (void)load_digits(path);
+  } catch (const std::runtime_error& error) {
+    const std::string message = error.what(), name = "'" + path.string() + "': ";
+    if (!message.starts_with(name)) return "does not begin with the file's name: " + message;
+    if (message.find('\n') != std::string::npos) return "more than one line: " + message;
+    return message.substr(name.size());
+  }
+  return "no error";
+}
+
+// The message when line 1000 is something else.
+std::string message_of_line(const std::function<std::string(std::string)>& change) {
+  auto all = lines(1797);
+  all[999] = change(all[999]);
+  return message_of(join(all));
+}
+
+std::string with_field(const std::string& line, int column, const std::string& value) {
+  std::istringstream fields(line);
+  std::string result, field;
+  for (int i = 1; std::getline(fields, field, ','); ++i) result += (i == 1 ? "" : ",") + (i == column ? value : field);
+  return result;
+}
+
+TEST(HostileDigits, TheFileItselfIsFine) {
+  EXPECT_EQ(message_of(join(lines(1797))), "no error");
+  EXPECT_EQ(message_of(gzip(join(lines(1797)))), "no error");
+  EXPECT_EQ(message_of(join(lines(1797), "\r\n")), "no error");
+  auto text = join(lines(1797));
+  text.pop_back();
+  EXPECT_EQ(message_of(text), "no error");
+}
+
+TEST(HostileDigits, TooFewOrTooManyLines) {
+  EXPECT_EQ(message_of(""), "ends after 0 lines; expected 1797");
+  EXPECT_EQ(message_of(gzip("")), "ends after 0 lines; expected 1797");
+  EXPECT_EQ(message_of(join(lines(1796))), "ends after 1796 lines; expected 1797");
+  EXPECT_EQ(message_of(join(lines(1798))), "line 1798: expected the end; the set has 1797");
+}
+
+TEST(HostileDigits, TooFewOrTooManyColumns) {
+  EXPECT_EQ(message_of_line([](const std::string& line) { return line.substr(0, line.rfind(',')); }),
+            "line 1000: expected 65 whole numbers separated by commas; column 64 is followed by ''");
+  EXPECT_EQ(message_of_line([](const std::string& line) { return line + ",7"; }),
+            "line 1000: expected 65 whole numbers separated by commas; column 65 is followed by ',7'");
+  EXPECT_EQ(message_of_line([](const std::string&) { return ""; }),
+            "line 1000: column 1: expected a value of 0…16, found ''");
+}
+
+TEST(HostileDigits, ValuesOutOfRange) {
+  const auto message = [](int column, const std::string& value) {
+    return message_of_line([&](const std::string& line) { return with_field(line, column, value); });
+  };
+  EXPECT_TRUE(message(7, "17").starts_with("line 1000: column 7: expected a value of 0…16, found '17,"));
+  EXPECT_TRUE(message(1, "-1").starts_with("line 1000: column 1: expected a value of 0…16, found '-1,"));
+  EXPECT_TRUE(message(3, "99999999999999999999").starts_with("line 1000: column 3: expected a value of 0…16"));
+  EXPECT_EQ(message(65, "10"), "line 1000: column 65: expected a label of 0…9, found '10'");
+  EXPECT_EQ(message(65, "-1"), "line 1000: column 65: expected a label of 0…9, found '-1'");
+  EXPECT_TRUE(message(5, "").starts_with("line 1000: column 5: expected a value of 0…16, found ',"));
+  EXPECT_TRUE(message(64, "zero").starts_with("line 1000: column 64: expected a value of 0…16, found 'zero,"));
+  EXPECT_TRUE(message(9, "1.5").starts_with(
+      "line 1000: expected 65 whole numbers separated by commas; column 9 is followed by '.5,"));
+  EXPECT_TRUE(message(2, " 3").starts_with("line 1000: column 2: expected a value of 0…16, found ' 3,"));
+}
+
+TEST(HostileDigits, SomethingElse) {
+  EXPECT_EQ(message_of("pixel_0,pixel_1,label\n"), "line 1: column 1: expected a value of 0…16, found 'pixel_0,pixe'");
+  // What is shown of binary files cannot upset a terminal.
+  EXPECT_EQ(message_of("\x89PNG\r\x1a\x1b[31m"), "line 1: column 1: expected a value of 0…16, found '?PNG???[31m'");
+  std::string one_line;
+  for (int i = 0; i < 1'000'000; ++i) one_line += "1,";
+  EXPECT_EQ(message_of(one_line),
+            "line 1: expected 65 whole numbers separated by commas; column 65 is followed by ',1,1,1,1,1,1'");
+  EXPECT_EQ(message_of(std::string(17 << 20, '1')), "more than 16 MiB; the digits take 0.3 MiB");
+  // A small file may unpack to a huge one.
+  EXPECT_EQ(message_of(gzip(std::string(100 << 20, '1'))), "more than 16 MiB; the digits take 0.3 MiB");
+}
+
+TEST(HostileDigits, TruncatedOrDamagedGzip) {
+  const auto packed = gzip(join(lines(1797)));
+  for (const std::size_t size : {std::size_t{12}, packed.size() / 2, packed.size() - 1}) {
+    const auto message = message_of(packed.substr(0, size));
+    EXPECT_NE(message.find("unexpected end of file; expected a whole gzip file"), std::string::npos) << message;
+    EXPECT_TRUE(message.starts_with("after ")) << message;
+  }
+  auto damaged = packed;
+  damaged[damaged.size() / 2] = static_cast<char>(damaged[damaged.size() / 2] ^ 0x10);
+  EXPECT_NE(message_of(damaged), "no error");
+  auto wrong_sum = packed;
+  wrong_sum[wrong_sum.size() - 8] = static_cast<char>(wrong_sum[wrong_sum.size() - 8] ^ 1);
+  const auto message = message_of(wrong_sum);
+  EXPECT_NE(message.find("expected a whole gzip file"), std::string::npos) << message;
+}
+
+TEST(HostileDigits, NoFile) {
+  const TemporaryFolder folder;
+  const auto message = [](const std::filesystem::path& path) {
+    try {
+      (void)load_digits(path);
+    } catch (const std::runtime_error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  const auto missing = folder / "missing";
+  EXPECT_EQ(message(missing), "cannot open '" + missing.string() + "': No such file or directory");
+  EXPECT_EQ(message(folder.path()),
+            "'" + folder.path().string() + "': after 0 bytes: Is a directory; expected a whole gzip file");
+}
+
+TEST(FindDigits, LooksInTheFolderThatTheEnvironmentNames) {
+  const TemporaryFolder folder;
+  ::setenv("ANACT_DATA", folder.path().c_str(), 1);
+  try {
+    (void)find_digits();
+    ADD_FAILURE() << "no error";
+  } catch (const std::runtime_error& error) {
+    EXPECT_NE(std::string(error.what()).find((folder / "digits.csv.gz").string()), std::string::npos) << error.what();
+  }
+  folder.write("digits.csv.gz", "");
+  EXPECT_EQ(find_digits(), folder / "digits.csv.gz");
+  ::unsetenv("ANACT_DATA");
+}
+
+}  // namespace
+}  // namespace anact::data

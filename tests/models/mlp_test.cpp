@@ -1,0 +1,272 @@
+#include "models/mlp.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <map>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "anact/nn.h"
+
+namespace anact::models {
+namespace {
+
+at::Generator generator(std::uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+
+ActivationFactory plain(const std::string& name) {
+  return [name] { return torch::nn::AnyModule(PlainActivation(parse_activation(name))); };
+}
+
+ActivationFactory normalized(const nn::ANActOptions& options) {
+  return [options] { return torch::nn::AnyModule(nn::ANAct(options)); };
+}
+
+MLP make(std::int64_t depth, std::int64_t width, ActivationFactory activation, bool batch_norm = false) {
+  return MLP(MLPOptions{.inputs = 7,
+                        .classes = 3,
+                        .depth = depth,
+                        .width = width,
+                        .batch_norm = batch_norm,
+                        .activation = std::move(activation)});
+}
+
+std::map<std::string, torch::Tensor> parameters_of(const MLP& model) {
+  std::map<std::string, torch::Tensor> result;
+  for (const auto& item : model->named_parameters()) result[item.key()] = item.value();
+  return result;
+}
+
+torch::Tensor batch(std::int64_t size) {
+  return at::randn({size, 7}, generator(5), torch::TensorOptions(torch::kDouble)) * 2 + 0.5;
+}
+
+torch::Tensor affine(const std::map<std::string, torch::Tensor>& parameters, const std::string& name,
+                     const torch::Tensor& x) {
+  return x.matmul(parameters.at(name + ".weight").t()) + parameters.at(name + ".bias");
+}
+
+torch::Tensor silu(const torch::Tensor& x) { return x / (1 + (-x).exp()); }
+
+// Integral of g(x) under N(0, 1). The trapezoidal rule converges exponentially for what is smooth and dies out.
+double expectation(const std::function<double(double)>& g) {
+  constexpr double kStep = 1.0 / 64;
+  double sum = 0;
+  for (double x = -12; x <= 12; x += kStep) sum += g(x) * std::exp(-x * x / 2);
+  return sum * kStep / std::sqrt(2 * M_PI);
+}
+
+double silu_value(double x) { return x / (1 + std::exp(-x)); }
+double silu_slope(double x) {
+  const double s = 1 / (1 + std::exp(-x));
+  return s + x * s * (1 - s);
+}
+
+// sqrt((1/rho + 1/rho') / 2) of SiLU under N(0, 1).
+double silu_lambda() {
+  const double forward = expectation([](double x) { return std::pow(silu_value(x), 2); });
+  const double backward = expectation([](double x) { return std::pow(silu_slope(x), 2); });
+  return std::sqrt((1 / forward + 1 / backward) / 2);
+}
+
+TEST(MLP, HasTheShapesAndTheTraceOfItsOptions) {
+  for (const std::int64_t depth : {1, 2, 5}) {
+    auto model = make(depth, 11, plain("relu"));
+    Trace trace;
+    const auto logits = model->forward(batch(4).to(torch::kFloat), &trace);
+    EXPECT_EQ(logits.sizes(), (std::vector<std::int64_t>{4, 3}));
+    ASSERT_EQ(trace.linear_outputs.size(), static_cast<std::size_t>(depth));
+    ASSERT_EQ(trace.activations.size(), static_cast<std::size_t>(depth));
+    ASSERT_EQ(model->activations().size(), static_cast<std::size_t>(depth));
+    for (std::size_t i = 0; i < trace.activations.size(); ++i) {
+      EXPECT_EQ(trace.linear_outputs[i].sizes(), (std::vector<std::int64_t>{4, 11}));
+      EXPECT_TRUE(trace.activations[i].equal(trace.linear_outputs[i].clamp_min(0)));
+    }
+    EXPECT_TRUE(logits.equal(model->forward(batch(4).to(torch::kFloat))));
+  }
+}
+
+TEST(MLP, CountsItsParameters) {
+  const auto count = [](const MLP& model) {
+    std::int64_t total = 0;
+    for (const auto& parameter : model->parameters()) total += parameter.numel();
+    return total;
+  };
+  for (const std::int64_t depth : {1, 4}) {
+    const std::int64_t width = 10, inputs = 7, classes = 3;
+    const std::int64_t linear = (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * classes;
+    EXPECT_EQ(count(make(depth, width, plain("silu"))), linear);
+    EXPECT_EQ(count(make(depth, width, plain("silu"), true)), linear + depth * 2 * width);
+    EXPECT_EQ(count(make(depth, width, normalized("silu"))), linear + depth);  // one alpha each
+  }
+}
+
+TEST(MLP, EachPlaceHasStatisticsOfItsOwn) {
+  auto model = make(3, 10, normalized("silu"));
+  model->forward(batch(50).to(torch::kFloat));
+  std::set<double> means;
+  for (const auto& item : model->named_buffers()) {
+    if (item.key().ends_with("output_mean")) means.insert(item.value().item<double>());
+  }
+  EXPECT_EQ(means.size(), 3u);
+}
+
+TEST(MLP, IsTheCompositionOfItsLayers) {
+  auto model = make(3, 9, plain("silu"));
+  model->to(torch::kDouble);
+  const auto parameters = parameters_of(model);
+  auto x = batch(6);
+  const auto logits = model->forward(x);
+  for (const char* layer : {"linear0", "linear1", "linear2"}) x = silu(affine(parameters, layer, x));
+  EXPECT_TRUE(logits.allclose(affine(parameters, "output", x), 1e-12, 1e-14));
+}
+
+TEST(MLP, NormalizesAfterTheActivation) {
+  auto model = make(2, 9, normalized("silu"));
+  model->to(torch::kDouble);
+  const auto parameters = parameters_of(model);
+  const double lambda = silu_lambda(), mean = expectation(silu_value);
+  // The first step and evaluation before it use the values under N(0, 1).
+  for (const bool training : {false, true}) {
+    model->train(training);
+    auto x = batch(6);
+    const auto logits = model->forward(x);
+    for (const char* layer : {"linear0", "linear1"}) x = lambda * (silu(affine(parameters, layer, x)) - mean);
+    EXPECT_TRUE(logits.allclose(affine(parameters, "output", x), 1e-6, 1e-7));  // the buffers began as float32
+  }
+}
+
+TEST(MLP, PutsBatchNormBetweenTheLinearLayerAndTheActivation) {
+  auto model = make(2, 9, plain("silu"), true);
+  model->to(torch::kDouble);
+  auto parameters = parameters_of(model);
+  {
+    const torch::NoGradGuard no_grad;
+    parameters.at("norm1.weight").fill_(1.5);
+    parameters.at("norm1.bias").fill_(-0.25);
+  }
+  auto x = batch(20);
+  Trace trace;
+  const auto logits = model->forward(x, &trace);
+  for (const std::string layer : {"0", "1"}) {
+    const auto z = affine(parameters, "linear" + layer, x);
+    EXPECT_TRUE(trace.linear_outputs[static_cast<std::size_t>(layer[0] - '0')].allclose(z, 1e-12, 1e-14));
+    const auto mean = z.mean(0), variance = (z - z.mean(0)).square().mean(0);
+    x = silu((z - mean) / (variance + 1e-5).sqrt() * parameters.at("norm" + layer + ".weight") +
+             parameters.at("norm" + layer + ".bias"));
+  }
+  EXPECT_TRUE(logits.allclose(affine(parameters, "output", x), 1e-10, 1e-12));
+}
+
+TEST(MLP, RefusesImpossibleSizes) {
+  const auto message = [](MLPOptions options) {
+    options.activation = plain("relu");
+    try {
+      MLP model(options);
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_EQ(message({.inputs = 0, .classes = 3}), "MLP: inputs is 0; it must be at least 1");
+  EXPECT_EQ(message({.inputs = 7, .classes = -1}), "MLP: classes is -1; it must be at least 1");
+  EXPECT_EQ(message({.inputs = 7, .classes = 3, .depth = 0}), "MLP: depth is 0; it must be at least 1");
+  EXPECT_EQ(message({.inputs = 7, .classes = 3, .depth = 1, .width = 0}), "MLP: width is 0; it must be at least 1");
+}
+
+// The sample's standard deviation lies within five standard errors, sd / sqrt(2 n), of the formula, and its mean within
+// five of 0. A right implementation fails by chance once in 10^6; He's for LeCun's would be hundreds of errors off.
+void expect_normal(const torch::Tensor& weight, double deviation) {
+  const auto values = weight.detach().to(torch::kDouble);
+  const auto n = static_cast<double>(values.numel());
+  const double mean = values.mean().item<double>();
+  const double sample = std::sqrt(values.square().mean().item<double>());
+  EXPECT_NEAR(mean, 0, 5 * deviation / std::sqrt(n));
+  EXPECT_NEAR(sample, deviation, 5 * deviation / std::sqrt(2 * n));
+  // Normal, not uniform, of that deviation: 3 for the fourth moment, with the standard error sqrt(96 / n).
+  EXPECT_NEAR(values.pow(4).mean().item<double>() / std::pow(sample, 4), 3, 5 * std::sqrt(96 / n));
+}
+
+TEST(Initialization, DrawsWithTheFormulasDeviations) {
+  const std::int64_t width = 400;
+  const auto n = static_cast<double>(width);
+  struct Case {
+    Initialization initialization;
+    double first, hidden;
+  };
+  for (const auto& [initialization, first, hidden] :
+       {Case{Initialization::he, std::sqrt(2 / 7.0), std::sqrt(2 / n)},
+        Case{Initialization::lecun, std::sqrt(1 / 7.0), std::sqrt(1 / n)},
+        Case{Initialization::glorot, std::sqrt(2 / (7.0 + n)), std::sqrt(2 / (n + n))},
+        Case{Initialization::gain, silu_lambda() / std::sqrt(7.0), silu_lambda() / std::sqrt(n)}}) {
+    SCOPED_TRACE(std::string(to_string(initialization)));
+    auto model = make(2, width, plain("silu"));
+    model->initialize(initialization, parse_activation("silu"), generator(11));
+    const auto parameters = parameters_of(model);
+    expect_normal(parameters.at("linear0.weight"), first);
+    expect_normal(parameters.at("linear1.weight"), hidden);
+    expect_normal(parameters.at("output.weight"), std::sqrt(1 / n));
+    for (const char* name : {"linear0.bias", "linear1.bias", "output.bias"}) {
+      EXPECT_EQ(parameters.at(name).abs().max().item<double>(), 0) << name;
+    }
+  }
+}
+
+TEST(Initialization, StandardDeviationOfTheWellKnown) {
+  const auto relu = parse_activation("relu");
+  EXPECT_DOUBLE_EQ(standard_deviation(Initialization::he, relu, 50, 9), 0.2);
+  EXPECT_DOUBLE_EQ(standard_deviation(Initialization::lecun, relu, 25, 9), 0.2);
+  EXPECT_DOUBLE_EQ(standard_deviation(Initialization::glorot, relu, 30, 20), 0.2);
+  // ReLU's fixed gain is sqrt 2, so that it is He's.
+  EXPECT_NEAR(standard_deviation(Initialization::gain, relu, 50, 9), 0.2, 1e-12);
+}
+
+TEST(Initialization, ArmsStartFromTheSameDraws) {
+  const auto weights = [](Initialization initialization, bool batch_norm, ActivationFactory activation) {
+    auto model = make(3, 20, std::move(activation), batch_norm);
+    model->initialize(initialization, parse_activation("silu"), generator(3));
+    return parameters_of(model);
+  };
+  const auto he = weights(Initialization::he, false, plain("silu"));
+  const auto lecun = weights(Initialization::lecun, false, normalized("silu"));
+  const auto batch_norm = weights(Initialization::he, true, plain("silu"));
+  for (const char* layer : {"linear0.weight", "linear1.weight", "linear2.weight"}) {
+    const auto ratio = he.at(layer) / lecun.at(layer);
+    EXPECT_LT((ratio - std::sqrt(2.0)).abs().max().item<double>(), 1e-6) << layer;
+    EXPECT_TRUE(he.at(layer).equal(batch_norm.at(layer))) << layer;
+  }
+  EXPECT_TRUE(he.at("output.weight").equal(lecun.at("output.weight")));
+  EXPECT_FALSE(he.at("linear1.weight").equal(he.at("linear2.weight")));
+}
+
+TEST(Initialization, NamesAreReadBackAndOthersRefused) {
+  for (const auto value : {Initialization::he, Initialization::lecun, Initialization::glorot, Initialization::gain}) {
+    EXPECT_EQ(parse_initialization(to_string(value)), value);
+  }
+  try {
+    (void)parse_initialization("hee");
+    FAIL() << "no error";
+  } catch (const std::invalid_argument& error) {
+    EXPECT_STREQ(error.what(), "unknown initialization 'hee'; there are he, lecun, glorot, gain");
+  }
+  EXPECT_THROW((void)standard_deviation(Initialization::he, parse_activation("relu"), 0, 1), std::invalid_argument);
+  EXPECT_THROW((void)standard_deviation(Initialization::he, parse_activation("relu"), 1, 0), std::invalid_argument);
+}
+
+TEST(PlainActivation, HasNoState) {
+  PlainActivation module(parse_activation("elu(alpha=0.5)"));
+  EXPECT_TRUE(module->parameters().empty());
+  EXPECT_TRUE(module->buffers().empty());
+  const auto x = batch(10);
+  EXPECT_TRUE(module->forward(x).allclose(torch::where(x > 0, x, 0.5 * x.expm1()), 1e-14, 1e-15));
+  std::ostringstream text;
+  module->pretty_print(text);
+  EXPECT_EQ(text.str(), "elu(alpha=0.5)");
+}
+
+}  // namespace
+}  // namespace anact::models

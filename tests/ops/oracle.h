@@ -1,0 +1,62 @@
+// The operator written out in double precision with PyTorch's own activations and autograd: what every fast path is
+// held to.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cmath>
+#include <string>
+
+#include "anact/activation.h"
+#include "anact/normalization.h"
+#include "ops/anact.h"
+#include "ops/fallback/anact.h"
+
+namespace anact::ops::test {
+
+// f(x) and f'(x) in double; the derivative by PyTorch's autograd of its own activation.
+struct ValueAndSlope {
+  at::Tensor value;
+  at::Tensor slope;
+};
+inline ValueAndSlope reference(const Activation& activation, const at::Tensor& input) {
+  auto x = input.detach().to(at::kDouble).contiguous().clone().requires_grad_(true);
+  const auto value = fallback::value(activation, x);
+  if (!value.numel()) return {value.detach().clone(), at::empty_like(x)};
+  const auto slope = torch::autograd::grad({value.sum()}, {x})[0];
+  return {value.detach().clone(), slope.detach()};
+}
+
+// The statistics of a batch, by PyTorch in double.
+inline Statistics reference_statistics(const Activation& activation, const at::Tensor& input) {
+  const auto [value, slope] = reference(activation, input);
+  return {.output_mean = value.mean().item<double>(),
+          .output_square = value.square().mean().item<double>(),
+          .input_variance = input.detach().to(at::kDouble).var(false).item<double>(),
+          .backward_gain = slope.square().mean().item<double>()};
+}
+
+inline RunningStatistics make_running(const Statistics& statistics, std::int64_t tracked = 3,
+                                      at::ScalarType dtype = at::kFloat) {
+  const auto scalar = [&](double value) { return at::full({}, value, at::TensorOptions().dtype(dtype)); };
+  return {scalar(statistics.output_mean), scalar(statistics.output_square), scalar(statistics.input_variance),
+          scalar(statistics.backward_gain), at::full({}, tracked, at::TensorOptions().dtype(at::kLong))};
+}
+
+inline Statistics read(const RunningStatistics& running) {
+  return {.output_mean = running.output_mean.item<double>(),
+          .output_square = running.output_square.item<double>(),
+          .input_variance = running.input_variance.item<double>(),
+          .backward_gain = running.backward_gain.item<double>()};
+}
+
+// The largest difference of two tensors as doubles, where a NaN equals a NaN and an infinity itself.
+inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  if (a.numel() == 0) return 0;
+  const auto x = a.detach().to(at::kDouble);
+  const auto y = b.detach().to(at::kDouble);
+  const auto same = (x == y).logical_or(x.isnan().logical_and(y.isnan()));
+  return at::where(same, 0.0, (x - y).abs()).nan_to_num(INFINITY).max().item<double>();
+}
+
+}  // namespace anact::ops::test

@@ -1,0 +1,201 @@
+#include "train/arm.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace anact::train {
+namespace {
+
+std::string message_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::string refusal(const std::string& arm) {
+  const auto message = message_of([&] { (void)parse_arm(arm); });
+  const auto head = "arm '" + arm + "': ";
+  return message.starts_with(head) ? message.substr(head.size()) : "does not name the arm: " + message;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(ParseArm, APlainActivation) {
+  const auto arm = parse_arm("silu");
+  EXPECT_EQ(arm.name, "silu");
+  EXPECT_EQ(arm.activation, parse_activation("silu"));
+  EXPECT_EQ(arm.normalization, Normalization::none);
+  EXPECT_EQ(arm.initialization, models::Initialization::he);
+  EXPECT_FALSE(arm.learning_rate.has_value());
+  EXPECT_EQ(arm.baseline, "");
+}
+
+TEST(ParseArm, AnNAsksForAnact) {
+  const auto arm = parse_arm("nsilu");
+  EXPECT_EQ(arm.name, "nsilu");
+  EXPECT_EQ(arm.activation, parse_activation("silu"));
+  EXPECT_EQ(arm.normalization, Normalization::anact);
+  EXPECT_EQ(arm.initialization, models::Initialization::lecun);
+  EXPECT_EQ(arm.anact.activation(), parse_activation("silu"));
+  EXPECT_EQ(arm.anact.statistics(), StatisticsSource::previous);
+  EXPECT_EQ(arm.anact.solution(), Solution::compromise);
+  EXPECT_EQ(arm.anact.target(), Target::input);
+  EXPECT_EQ(arm.anact.gain(), Gain::activation);
+  EXPECT_TRUE(arm.anact.centre());
+  EXPECT_EQ(arm.anact.momentum(), 0.1);
+  EXPECT_FALSE(arm.anact.gate().has_value());
+  EXPECT_EQ(arm.anact.bounds(), (nn::ANActOptions::Interval{0.1, 10}));
+  EXPECT_TRUE(arm.anact.learnable());
+}
+
+TEST(ParseArm, EveryActivationOfTheCatalogueWithAndWithoutN) {
+  for (const auto& info : activation_catalogue()) {
+    std::vector<std::string> names{std::string(info.name)};
+    names.insert(names.end(), info.aliases.begin(), info.aliases.end());
+    for (const auto& name : names) {
+      EXPECT_EQ(parse_arm(name).activation, make_activation(info.kind)) << name;
+      EXPECT_EQ(parse_arm(name).normalization, Normalization::none) << name;
+      EXPECT_EQ(parse_arm("n" + name).activation, make_activation(info.kind)) << name;
+      EXPECT_EQ(parse_arm("n" + name).normalization, Normalization::anact) << name;
+    }
+  }
+  EXPECT_EQ(parse_arm("nelu(alpha=0.5):lr=1").activation, parse_activation("elu(alpha=0.5)"));
+}
+
+TEST(ParseArm, EverySetting) {
+  const auto arm = parse_arm(
+      "nrelu:init=glorot:lr=0.01:name=mine:vs=other:statistics=running:solution=exact:target=unit:gain=output:"
+      "centre=on:momentum=0.25:gate=0.5,2:bounds=0.2,5:learnable=off");
+  EXPECT_EQ(arm.name, "mine");
+  EXPECT_EQ(arm.baseline, "other");
+  EXPECT_EQ(arm.initialization, models::Initialization::glorot);
+  EXPECT_EQ(arm.learning_rate, 0.01);
+  EXPECT_EQ(arm.anact.statistics(), StatisticsSource::running);
+  EXPECT_EQ(arm.anact.solution(), Solution::exact);
+  EXPECT_EQ(arm.anact.target(), Target::unit);
+  EXPECT_EQ(arm.anact.gain(), Gain::output);
+  EXPECT_TRUE(arm.anact.centre());
+  EXPECT_EQ(arm.anact.momentum(), 0.25);
+  EXPECT_EQ(arm.anact.gate(), (nn::ANActOptions::Interval{0.5, 2}));
+  EXPECT_EQ(arm.anact.bounds(), (nn::ANActOptions::Interval{0.2, 5}));
+  EXPECT_FALSE(arm.anact.learnable());
+
+  EXPECT_FALSE(parse_arm("nsilu:centre=off").anact.centre());
+  EXPECT_EQ(parse_arm("nsilu:statistics=batch").anact.statistics(), StatisticsSource::batch);
+  EXPECT_EQ(parse_arm("silu:norm=batch").normalization, Normalization::batch);
+  EXPECT_EQ(parse_arm("nsilu:norm=none").normalization, Normalization::none);
+  EXPECT_EQ(parse_arm("silu:norm=anact:gain=output").anact.gain(), Gain::output);
+  for (const char* name : {"he", "lecun", "glorot", "gain"}) {
+    EXPECT_EQ(models::to_string(parse_arm(std::string("silu:init=") + name).initialization), name);
+  }
+  for (const char* name : {"compromise", "forward", "backward", "geometric", "exact"}) {
+    EXPECT_EQ(to_string(parse_arm(std::string("nsilu:solution=") + name).anact.solution()), name);
+  }
+}
+
+TEST(ParseArm, InitializationFollowsTheNormalization) {
+  EXPECT_EQ(parse_arm("selu").initialization, models::Initialization::lecun);
+  EXPECT_EQ(parse_arm("silu:norm=anact").initialization, models::Initialization::lecun);
+  EXPECT_EQ(parse_arm("silu:init=gain:norm=anact").initialization, models::Initialization::gain);
+  EXPECT_EQ(parse_arm("silu:norm=batch").initialization, models::Initialization::he);
+  EXPECT_EQ(parse_arm("nsilu:init=he").initialization, models::Initialization::he);
+}
+
+TEST(ParseArm, ShortNames) {
+  const auto gain = parse_arm("silu-gain");
+  EXPECT_EQ(gain.name, "silu-gain");
+  EXPECT_EQ(gain.normalization, Normalization::none);
+  EXPECT_EQ(gain.initialization, models::Initialization::gain);
+  const auto batch = parse_arm("silu-batchnorm:lr=0.5");
+  EXPECT_EQ(batch.name, "silu-batchnorm:lr=0.5");
+  EXPECT_EQ(batch.normalization, Normalization::batch);
+  EXPECT_EQ(batch.learning_rate, 0.5);
+  EXPECT_EQ(parse_arm("silu-gain:name=fixed").name, "fixed");
+  EXPECT_EQ(parse_arm("silu-gain:init=he").initialization, models::Initialization::he);
+}
+
+TEST(ParseArm, UnknownNamesComeWithTheNearest) {
+  EXPECT_TRUE(has(refusal("sillu"), "unknown activation 'sillu'; did you mean silu"));
+  EXPECT_TRUE(has(refusal("nsilo"), "nsilu"));
+  EXPECT_TRUE(has(refusal("silu-gian"), "silu-gain"));
+  EXPECT_TRUE(has(refusal(""), "unknown activation ''"));
+  EXPECT_TRUE(has(refusal("nsilu:solutoin=exact"), "unknown setting 'solutoin'; did you mean solution"));
+  EXPECT_TRUE(has(refusal("nsilu:solution=exakt"), "exact"));
+  EXPECT_TRUE(has(refusal("silu:init=hee"), "there are he, lecun, glorot, gain"));
+  EXPECT_TRUE(has(refusal("silu:norm=layer"), "expected none, anact or batch"));
+  EXPECT_TRUE(has(refusal("silu:"), "unknown setting ''"));
+  EXPECT_TRUE(has(refusal("silu::lr=1"), "unknown setting ''"));
+  EXPECT_TRUE(has(refusal("elu(beta=1)"), "alpha"));
+}
+
+TEST(ParseArm, ImpossibleValues) {
+  for (const char* value : {"0", "-1", "nan", "inf", "1e999", "", "0.1x", " 0.1", "0,1"}) {
+    EXPECT_NE(refusal(std::string("silu:lr=") + value), "no error") << value;
+    EXPECT_FALSE(has(refusal(std::string("silu:lr=") + value), "does not name the arm")) << value;
+  }
+  for (const char* arm :
+       {"nsilu:momentum=0", "nsilu:momentum=1.5", "nsilu:momentum=nan", "nsilu:gate=1", "nsilu:gate=2,1",
+        "nsilu:gate=-1,1", "nsilu:gate=a,b", "nsilu:bounds=0,1", "nsilu:bounds=2,1", "nsilu:bounds=1",
+        "nsilu:centre=yes", "nsilu:learnable=1", "nsilu:statistics=next", "nsilu:target=two", "nsilu:gain=all",
+        "nsilu:solution=exact:centre=off", "silu:name=", "silu:name"}) {
+    const auto message = refusal(arm);
+    EXPECT_FALSE(has(message, "no error") || has(message, "does not name the arm")) << arm << ": " << message;
+    EXPECT_FALSE(has(message, "\n")) << message;
+  }
+  // A short name's message shows what was typed.
+  EXPECT_EQ(refusal("silu-gain:lr=x"), "expected a number, found 'x'");
+  // JSON could not hold such a name.
+  EXPECT_EQ(refusal("silu:name=\xff"), "expected UTF-8");
+  EXPECT_EQ(parse_arm("silu:name=ünï").name, "ünï");
+}
+
+TEST(ParseArm, SettingsOfAnactNeedAnact) {
+  EXPECT_TRUE(has(refusal("silu:solution=exact"), "the setting 'solution' is ANAct's"));
+  EXPECT_TRUE(has(refusal("silu:norm=batch:momentum=0.1"), "the setting 'momentum' is ANAct's"));
+  EXPECT_TRUE(has(refusal("nsilu:norm=none:gate=0.5,2"), "the setting 'gate' is ANAct's"));
+}
+
+TEST(ParseArms, PairsAnArmWithItsPlainCounterpart) {
+  const auto arms = parse_arms({"silu", "nsilu", "relu", "nrelu", "selu", "silu-gain", "silu-batchnorm", "nmish"});
+  std::vector<std::string> baselines;
+  for (const auto& arm : arms) baselines.push_back(arm.baseline);
+  EXPECT_EQ(baselines, (std::vector<std::string>{"silu", "silu", "relu", "relu", "selu", "silu", "silu", ""}));
+}
+
+TEST(ParseArms, VsNamesTheCounterpart) {
+  const auto arms = parse_arms({"silu", "nsilu:vs=nrelu", "nrelu"});
+  EXPECT_EQ(arms[1].baseline, "nrelu");
+  EXPECT_EQ(message_of([] {
+              (void)parse_arms({"silu", "nsilu:vs=mish"});
+            }),
+            "arm 'nsilu:vs=mish': vs=mish names no arm of this comparison");
+}
+
+TEST(ParseArms, RefusesTwoArmsOfOneName) {
+  for (const std::vector<std::string>& texts :
+       {std::vector<std::string>{"silu", "silu"}, {"silu", "nsilu:name=silu"}, {"silu:name=a", "relu:name=a"}}) {
+    EXPECT_TRUE(has(message_of([&] { (void)parse_arms(texts); }), "there are two arms of that name"));
+  }
+  EXPECT_EQ(parse_arms({"silu", "silu:name=again"}).size(), 2u);
+}
+
+TEST(ArmToJson, HoldsEverySetting) {
+  const auto json = parse_arms({"relu", "nrelu:solution=exact:gate=0.5,2:lr=0.5"})[1].to_json(0.001);
+  EXPECT_EQ(json, nlohmann::json::parse(R"({"name": "nrelu:solution=exact:gate=0.5,2:lr=0.5", "activation": "relu",
+      "normalization": "anact", "initialization": "lecun", "learning_rate": 0.5, "baseline": "relu",
+      "anact": {"statistics": "previous", "solution": "exact", "target": "input", "gain": "activation", "centre": true,
+                "momentum": 0.1, "lambda_min": 0.1, "lambda_max": 10.0, "learnable": true, "gate": [0.5, 2.0]}})"));
+  EXPECT_EQ(parse_arm("silu:norm=batch").to_json(0.001),
+            nlohmann::json::parse(R"({"name": "silu:norm=batch", "activation": "silu", "normalization": "batch",
+                                      "initialization": "he", "learning_rate": 0.001})"));
+}
+
+}  // namespace
+}  // namespace anact::train
