@@ -32,6 +32,7 @@ auto usage(F f) {
 // Each adds its subcommand to `app`. The command runs while the arguments are parsed, and leaves its exit code in
 // `exit_code`. `arguments` is what followed the program's name; both must outlive the parsing.
 void add_compare(CLI::App& app, const std::vector<std::string>& arguments, int& exit_code);
+void add_bench(CLI::App& app);
 void add_gains(CLI::App& app);
 void add_info(CLI::App& app);
 void add_report(CLI::App& app);

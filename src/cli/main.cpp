@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   add_compare(app, arguments, exit_code);
   add_gains(app);
+  add_bench(app);
   add_report(app);
   add_info(app);
   try {

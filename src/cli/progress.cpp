@@ -26,7 +26,7 @@ std::string minutes(double seconds) {
 }
 
 std::string bar(double share) {
-  constexpr int kCells = 20;
+  constexpr int kCells = 12;
   const int full = std::clamp(static_cast<int>(share * kCells), 0, kCells);
   std::string cells(kCells, '.');
   cells.replace(0, static_cast<std::size_t>(full), static_cast<std::size_t>(full), '#');
@@ -53,12 +53,13 @@ void ProgressBar::draw(const train::Progress& progress) {
       static_cast<double>(progress.runs);
   const double left = share > 0 ? elapsed / share - elapsed : 0;
   char text[256];
+  // What matters most comes first: a narrow terminal shows the beginning only.
   std::snprintf(text, sizeof text,
-                "[%s] %3.0f%% run %zu/%zu %s seed %lld epoch %lld/%lld loss %.4f test %.1f%% %.0f steps/s ETA %s",
-                bar(share).c_str(), 100 * share, progress.run + 1, progress.runs, progress.arm.c_str(),
-                static_cast<long long>(progress.seed), static_cast<long long>(progress.epoch),
-                static_cast<long long>(progress.epochs), progress.loss, 100 * progress.test_accuracy,
-                elapsed > 0 ? static_cast<double>(steps_) / elapsed : 0.0, minutes(left).c_str());
+                "[%s] %3.0f%% ETA %s %.0f steps/s loss %.4f test %.1f%% run %zu/%zu %s seed %lld epoch %lld/%lld",
+                bar(share).c_str(), 100 * share, minutes(left).c_str(),
+                elapsed > 0 ? static_cast<double>(steps_) / elapsed : 0.0, progress.loss, 100 * progress.test_accuracy,
+                progress.run + 1, progress.runs, progress.arm.c_str(), static_cast<long long>(progress.seed),
+                static_cast<long long>(progress.epoch), static_cast<long long>(progress.epochs));
   std::string line = text;
   if (terminal_) {
     // A line that wraps could not be redrawn in place.

@@ -50,7 +50,7 @@ torch::Tensor affine(const std::map<std::string, torch::Tensor>& parameters, con
   return x.matmul(parameters.at(name + ".weight").t()) + parameters.at(name + ".bias");
 }
 
-torch::Tensor silu(const torch::Tensor& x) { return x / (1 + (-x).exp()); }
+torch::Tensor silu_of(const torch::Tensor& x) { return x / (1 + (-x).exp()); }
 
 // Integral of g(x) under N(0, 1). The trapezoidal rule converges exponentially for what is smooth and dies out.
 double expectation(const std::function<double(double)>& g) {
@@ -121,7 +121,7 @@ TEST(MLP, IsTheCompositionOfItsLayers) {
   const auto parameters = parameters_of(model);
   auto x = batch(6);
   const auto logits = model->forward(x);
-  for (const char* layer : {"linear0", "linear1", "linear2"}) x = silu(affine(parameters, layer, x));
+  for (const char* layer : {"linear0", "linear1", "linear2"}) x = silu_of(affine(parameters, layer, x));
   EXPECT_TRUE(logits.allclose(affine(parameters, "output", x), 1e-12, 1e-14));
 }
 
@@ -135,7 +135,7 @@ TEST(MLP, NormalizesAfterTheActivation) {
     model->train(training);
     auto x = batch(6);
     const auto logits = model->forward(x);
-    for (const char* layer : {"linear0", "linear1"}) x = lambda * (silu(affine(parameters, layer, x)) - mean);
+    for (const char* layer : {"linear0", "linear1"}) x = lambda * (silu_of(affine(parameters, layer, x)) - mean);
     EXPECT_TRUE(logits.allclose(affine(parameters, "output", x), 1e-6, 1e-7));  // the buffers began as float32
   }
 }
@@ -156,26 +156,27 @@ TEST(MLP, PutsBatchNormBetweenTheLinearLayerAndTheActivation) {
     const auto z = affine(parameters, "linear" + layer, x);
     EXPECT_TRUE(trace.linear_outputs[static_cast<std::size_t>(layer[0] - '0')].allclose(z, 1e-12, 1e-14));
     const auto mean = z.mean(0), variance = (z - z.mean(0)).square().mean(0);
-    x = silu((z - mean) / (variance + 1e-5).sqrt() * parameters.at("norm" + layer + ".weight") +
-             parameters.at("norm" + layer + ".bias"));
+    x = silu_of((z - mean) / (variance + 1e-5).sqrt() * parameters.at("norm" + layer + ".weight") +
+                parameters.at("norm" + layer + ".bias"));
   }
   EXPECT_TRUE(logits.allclose(affine(parameters, "output", x), 1e-10, 1e-12));
 }
 
 TEST(MLP, RefusesImpossibleSizes) {
-  const auto message = [](MLPOptions options) {
-    options.activation = plain("relu");
+  const auto message = [](std::int64_t inputs, std::int64_t classes, std::int64_t depth, std::int64_t width) {
     try {
-      MLP model(options);
+      MLP model(MLPOptions{
+          .inputs = inputs, .classes = classes, .depth = depth, .width = width, .activation = plain("relu")});
     } catch (const std::invalid_argument& error) {
       return std::string(error.what());
     }
     return std::string("no error");
   };
-  EXPECT_EQ(message({.inputs = 0, .classes = 3}), "MLP: inputs is 0; it must be at least 1");
-  EXPECT_EQ(message({.inputs = 7, .classes = -1}), "MLP: classes is -1; it must be at least 1");
-  EXPECT_EQ(message({.inputs = 7, .classes = 3, .depth = 0}), "MLP: depth is 0; it must be at least 1");
-  EXPECT_EQ(message({.inputs = 7, .classes = 3, .depth = 1, .width = 0}), "MLP: width is 0; it must be at least 1");
+  EXPECT_EQ(message(7, 3, 1, 1), "no error");
+  EXPECT_EQ(message(0, 3, 1, 1), "MLP: inputs is 0; it must be at least 1");
+  EXPECT_EQ(message(7, -1, 1, 1), "MLP: classes is -1; it must be at least 1");
+  EXPECT_EQ(message(7, 3, 0, 1), "MLP: depth is 0; it must be at least 1");
+  EXPECT_EQ(message(7, 3, 1, 0), "MLP: width is 0; it must be at least 1");
 }
 
 // The sample's standard deviation lies within five standard errors, sd / sqrt(2 n), of the formula, and its mean within

@@ -1,0 +1,206 @@
+// The program as a whole, `anact gains` and `anact info`.
+
+#include "cli/program.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+
+namespace anact::cli {
+namespace {
+
+using namespace test;
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+std::vector<std::string> fields_of(const std::string& line) {
+  std::vector<std::string> fields;
+  std::istringstream stream(line);
+  for (std::string field; std::getline(stream, field, ',');) fields.push_back(field);
+  return fields;
+}
+
+// The one line of a usage error.
+std::string refusal(const std::vector<std::string>& arguments) {
+  const auto result = run(arguments);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(lines_of(result.error).size(), 1u) << result.error;
+  if (!result.error.starts_with("anact: ") || !result.error.ends_with("\n")) return "no message: " + result.error;
+  return result.error.substr(7, result.error.size() - 8);
+}
+
+TEST(Program, HelpAndVersion) {
+  for (const char* flag : {"--help", "-h"}) {
+    const auto result = run({flag});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.error, "");
+    for (const char* command : {"compare", "gains", "report", "info"}) EXPECT_TRUE(has(result.out, command));
+  }
+  for (const char* command : {"compare", "gains", "report", "info"}) {
+    const auto result = run({command, "--help"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_TRUE(has(result.out, std::string("anact ") + command)) << result.out;
+  }
+  const auto version = run({"--version"});
+  EXPECT_EQ(version.exit_code, 0);
+  EXPECT_TRUE(std::regex_match(version.out, std::regex("anact \\d+\\.\\d+\\.\\d+\n"))) << version.out;
+}
+
+TEST(Program, WhatCannotBeParsed) {
+  EXPECT_TRUE(has(refusal({}), "expected a command: compare, gains, report, info"));
+  EXPECT_TRUE(has(refusal({"gians"}), "unknown command 'gians'; did you mean gains"));
+  EXPECT_TRUE(has(refusal({"frobnicate"}), "unknown command 'frobnicate'; there are compare"));
+  EXPECT_TRUE(has(refusal({"--frobnicate"}), "--frobnicate"));
+  EXPECT_TRUE(has(refusal({"info", "--frobnicate"}), "--frobnicate"));
+  EXPECT_TRUE(has(refusal({"info", "more"}), "more"));
+  EXPECT_NE(refusal({""}), "");
+  EXPECT_NE(refusal({"two\nlines"}), "");
+  EXPECT_NE(refusal({"info", "two\nlines"}), "");
+}
+
+TEST(Program, AnOutputThatCannotBeWrittenIsAFailure) {
+  for (const std::string stream : {"/dev/full", kClosed}) {
+    Setting setting;
+    setting.out = stream;
+    for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--help"},
+                                                      {"--version"},
+                                                      {"compare", "--help"},
+                                                      {"info"},
+                                                      {"info", "--json"},
+                                                      {"gains"},
+                                                      {"gains", "--format", "csv"},
+                                                      {"gains", "--format", "json"}}) {
+      const auto result = run(arguments, setting);
+      EXPECT_EQ(result.exit_code, 1) << stream << " " << arguments.back();
+      EXPECT_EQ(result.error, "anact: cannot write to standard output\n") << stream << " " << arguments.back();
+    }
+  }
+}
+
+TEST(Gains, Csv) {
+  const auto result = run({"gains", "--format", "csv"});
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  const auto lines = lines_of(result.out);
+  ASSERT_EQ(lines.size(), 23u);
+  EXPECT_EQ(lines[0], "activation,mean,square,forward_gain,backward_gain,factor");
+  std::map<std::string, std::string> rows;
+  for (std::size_t i = 1; i < lines.size(); ++i) {
+    const auto fields = fields_of(lines[i]);
+    ASSERT_EQ(fields.size(), 6u) << lines[i];
+    rows[fields[0]] = lines[i];
+  }
+  // 1 / sqrt(2 pi), 1/2, 1/2, 1/2, sqrt(2); and what leaves everything as it is.
+  EXPECT_EQ(rows["relu"], "relu,0.398942280401,0.5,0.5,0.5,1.41421356237");
+  EXPECT_EQ(rows["identity"], "identity,0,1,1,1,1");
+  for (const char* name :
+       {"relu6",     "leaky_relu",  "elu",      "selu",       "celu",       "gelu",    "gelu(approximate=tanh)",
+        "silu",      "mish",        "softplus", "softsign",   "tanh",       "sigmoid", "logsigmoid",
+        "hardswish", "hardsigmoid", "hardtanh", "tanhshrink", "softshrink", "relu2"}) {
+    EXPECT_TRUE(rows.contains(name)) << name;
+  }
+}
+
+TEST(Gains, JsonHoldsTheSameNumbersInFull) {
+  const auto csv = lines_of(run({"gains", "--format", "csv", "--mean", "0.5", "--std", "2"}).out);
+  const auto rows = nlohmann::json::parse(run({"gains", "--format", "json", "--mean", "0.5", "--std", "2"}).out);
+  ASSERT_EQ(rows.size(), 22u);
+  ASSERT_EQ(csv.size(), 23u);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto fields = fields_of(csv[i + 1]);
+    EXPECT_EQ(rows[i].at("activation"), fields[0]);
+    std::size_t column = 1;
+    for (const char* name : {"mean", "square", "forward_gain", "backward_gain", "factor"}) {
+      char text[40];
+      std::snprintf(text, sizeof text, "%.12g", rows[i].at(name).get<double>());
+      EXPECT_EQ(fields[column++], text) << fields[0] << " " << name;
+    }
+    EXPECT_EQ(rows[i].at("factors").at("compromise"), rows[i].at("factor"));
+    EXPECT_EQ(rows[i].at("factors").size(), 5u);
+  }
+}
+
+TEST(Gains, FollowTheInput) {
+  // ReLU of N(0, 2^2) is 2 ReLU of N(0, 1).
+  const auto lines = lines_of(run({"gains", "relu", "--std", "2", "--format", "csv"}).out);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[1], "relu,0.797884560803,2,0.5,0.5,1.41421356237");
+  // With the target `unit`, s = 2 takes the place of rho and v rho' = 2 of rho'.
+  const auto unit = lines_of(run({"gains", "relu", "--std", "2", "--target", "unit", "--format", "csv"}).out);
+  ASSERT_EQ(unit.size(), 2u);
+  EXPECT_EQ(unit[1], "relu,0.797884560803,2,0.5,0.5,0.707106781187");
+  EXPECT_EQ(lines_of(run({"gains", "swish", "elu(alpha=0.5)", "--format", "csv"}).out).size(), 3u);
+}
+
+TEST(Gains, Table) {
+  const auto result = run({"gains"});
+  EXPECT_EQ(result.exit_code, 0);
+  const auto lines = lines_of(result.out);
+  ASSERT_EQ(lines.size(), 25u);
+  for (const char* name : {"activation", "forward_gain", "compromise", "forward", "backward", "geometric", "exact"}) {
+    EXPECT_TRUE(has(lines[2], name)) << lines[2];
+  }
+  EXPECT_TRUE(std::regex_match(lines[3], std::regex("relu +0.398942 +0.5 +0.5 +0.5( +1.41421){5}"))) << lines[3];
+}
+
+TEST(Gains, WhatCannotBeComputed) {
+  EXPECT_TRUE(has(refusal({"gains", "sillu"}), "did you mean silu"));
+  EXPECT_TRUE(has(refusal({"gains", "elu(alhpa=1)"}), "alpha"));
+  EXPECT_TRUE(has(refusal({"gains", "--std", "0"}), "must be positive and finite"));
+  EXPECT_TRUE(has(refusal({"gains", "--std", "-1"}), "must be positive and finite"));
+  EXPECT_TRUE(has(refusal({"gains", "--std", "nan"}), "must be positive and finite"));
+  EXPECT_NE(refusal({"gains", "--mean", "nan"}), "");
+  EXPECT_TRUE(has(refusal({"gains", "relu", "--std", "1e200"}), "too large for double precision"));
+  EXPECT_TRUE(has(refusal({"gains", "--format", "xml"}), "xml"));
+  EXPECT_TRUE(has(refusal({"gains", "--target", "two"}), "two"));
+}
+
+TEST(Info, EveryLine) {
+  Setting setting;
+  setting.environment["OMP_NUM_THREADS"] = "1";
+  const auto result = run({"info"}, setting);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  std::map<std::string, std::string> values;
+  for (const auto& line : lines_of(result.out)) {
+    const auto end = line.find(' ');
+    ASSERT_NE(end, std::string::npos) << line;
+    const auto begin = line.find_first_not_of(' ', end);
+    values[line.substr(0, end)] = begin == std::string::npos ? "" : line.substr(begin);
+  }
+  const auto json = nlohmann::json::parse(run({"info", "--json"}, setting).out);
+  EXPECT_EQ(values.size(), json.size());
+  for (const auto& [name, value] : json.items()) {
+    ASSERT_TRUE(values.contains(name)) << name;
+    if (name != "started" && value.is_number()) EXPECT_EQ(values[name], value.dump()) << name;
+  }
+
+  EXPECT_EQ("anact " + values["anact"] + "\n", run({"--version"}).out);
+  EXPECT_TRUE(std::regex_search(values["libtorch"], std::regex("^\\d+\\.\\d+\\.\\d+"))) << values["libtorch"];
+  EXPECT_TRUE(values["compiler"].starts_with("g++ ")) << values["compiler"];
+  EXPECT_NE(values["build_type"], "");
+  EXPECT_TRUE(values.contains("build_flags"));
+  EXPECT_EQ(values["cores"], std::to_string(std::thread::hardware_concurrency()));
+  EXPECT_EQ(values["threads"], "1");
+  EXPECT_TRUE(values["os"].starts_with("Linux ")) << values["os"];
+  EXPECT_TRUE(has(" " + values["instruction_sets"] + " ", " " + values["instruction_set"] + " "));
+  std::ifstream processors("/proc/cpuinfo");
+  const std::string known{std::istreambuf_iterator<char>(processors), std::istreambuf_iterator<char>()};
+  if (has(known, "model name")) EXPECT_TRUE(has(known, ": " + values["cpu"] + "\n")) << values["cpu"];
+  std::tm started{};
+  ASSERT_NE(::strptime(values["started"].c_str(), "%Y-%m-%dT%H:%M:%SZ", &started), nullptr) << values["started"];
+  EXPECT_NEAR(static_cast<double>(::timegm(&started)), static_cast<double>(std::time(nullptr)), 60);
+}
+
+}  // namespace
+}  // namespace anact::cli
