@@ -129,7 +129,7 @@ TEST_F(RealDigits, AreTheSameEachTimeAndUncompressed) {
   const TemporaryFolder folder;
   std::string text;
   for (const auto& row : read_rows(real_file())) {
-    for (std::size_t i = 0; i < row.size(); ++i) text += (i == 0 ? "" : ",") + std::to_string(row[i]);
+    for (std::size_t i = 0; i < row.size(); ++i) text.append(i == 0 ? "" : ",").append(std::to_string(row[i]));
     text += '\n';
   }
   const auto first = load_digits(real_file());
@@ -204,7 +204,8 @@ std::string message_of_line(const std::function<std::string(std::string)>& chang
 std::string with_field(const std::string& line, int column, const std::string& value) {
   std::istringstream fields(line);
   std::string result, field;
-  for (int i = 1; std::getline(fields, field, ','); ++i) result += (i == 1 ? "" : ",") + (i == column ? value : field);
+  for (int i = 1; std::getline(fields, field, ','); ++i)
+    result.append(i == 1 ? "" : ",").append(i == column ? value : field);
   return result;
 }
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -29,9 +30,12 @@ inline data::Dataset toy_data(std::int64_t train = 43, std::int64_t test = 20, s
     const auto sides = (x.slice(1, 0, 2) + 0.3 * noise).gt(0).to(torch::kLong);
     return data::Samples{.inputs = x, .labels = sides.sum(1)};
   };
-  data::Dataset result{.name = "toy", .classes = 3, .train = samples(train), .test = samples(test)};
-  result.checksum = "00000000";
-  return result;
+  return {.name = "toy",
+          .classes = 3,
+          .train = samples(train),
+          .test = samples(test),
+          .source = "none",
+          .checksum = "00000000"};
 }
 
 inline CompareOptions toy_options(const std::vector<std::string>& arms, std::int64_t seeds = 1) {

@@ -108,51 +108,130 @@ struct ExpParts {
   HWY_INLINE V Exp() const { return hn::MulAdd(power, tail, power); }
 };
 
-// t = n ln 2 + r; `biased` holds the exponent bits of 2^n.
-template <class V>
-struct ExpReduced {
-  V biased;
-  V n;
-  V r;
-};
+// Adding this rounds to an integer n and leaves the exponent bits of 2^(n + kExtra) in the last bits.
+template <typename T, int kExtra = 0>
+inline constexpr T kRounder = sizeof(T) == 4 ? T{0x1.8p23} + 127 + kExtra : T{0x1.8p52} + 1023 + kExtra;
 
-// n = round(t * rate / ln 2), through the rounding of the sum with a number whose last bit is worth one. kExtra is added
-// to the exponent of the power that comes of it.
-template <int kExtra, class D, class V>
-HWY_INLINE ExpReduced<V> RoundToPower(D d, V t, double rate) {
-  constexpr bool kSingle = sizeof(hn::TFromD<D>) == 4;
-  constexpr double kRounder = kSingle ? 0x1.8p23 + 127 + kExtra : 0x1.8p52 + 1023 + kExtra;
-  const auto biased = hn::MulAdd(t, Constant(d, rate * std::numbers::log2e), Constant(d, kRounder));
-  return {biased, hn::Sub(biased, Constant(d, kRounder)), t};
-}
-
+// `rounded` is n + kRounder and r is what n leaves of the argument.
 template <class D, class V>
-HWY_INLINE ExpParts<V> ExpOfReduced(D d, V biased, V r) {
+HWY_INLINE ExpParts<V> ExpOfReduced(D d, V rounded, V r) {
   using T = hn::TFromD<D>;
   const hn::RebindToUnsigned<D> du;
   constexpr int kMantissaBits = sizeof(T) == 4 ? 23 : 52;
-  const auto power = hn::BitCast(d, hn::ShiftLeft<kMantissaBits>(hn::BitCast(du, biased)));
+  const auto power = hn::BitCast(d, hn::ShiftLeft<kMantissaBits>(hn::BitCast(du, rounded)));
   return {power, hn::MulAdd(hn::Mul(r, r), Polynomial(d, r, Coefficients<T>::kExpTail), r)};
 }
 
-// exp(t + low) for |t| <= kExpLimit and a low << 1.
+// exp(t + low) for |t| <= kExpLimit and |low| << 1.
 template <class D, class V>
 HWY_INLINE ExpParts<V> SplitExp(D d, V t, V low) {
-  constexpr auto kLn2 = Coefficients<hn::TFromD<D>>::kLn2;
-  const auto [biased, n, unused] = RoundToPower<0>(d, t, 1);
+  using T = hn::TFromD<D>;
+  constexpr auto kLn2 = Coefficients<T>::kLn2;
+  const auto rounder = hn::Set(d, kRounder<T>);
+  const auto rounded = hn::MulAdd(t, Constant(d, std::numbers::log2e), rounder);
+  const auto n = hn::Sub(rounded, rounder);
   const auto r = hn::NegMulAdd(n, hn::Set(d, kLn2[0]), t);
-  return ExpOfReduced(d, biased, hn::Add(hn::NegMulAdd(n, hn::Set(d, kLn2[1]), r), low));
+  return ExpOfReduced(d, rounded, hn::Add(hn::NegMulAdd(n, hn::Set(d, kLn2[1]), r), low));
 }
 
 template <class D, class V>
 HWY_INLINE ExpParts<V> SplitExp(D d, V t) {
-  constexpr auto kLn2 = Coefficients<hn::TFromD<D>>::kLn2;
-  const auto [biased, n, unused] = RoundToPower<0>(d, t, 1);
-  const auto r = hn::NegMulAdd(n, hn::Set(d, kLn2[0]), t);
-  return ExpOfReduced(d, biased, hn::NegMulAdd(n, hn::Set(d, kLn2[1]), r));
+  return SplitExp(d, t, hn::Zero(d));
 }
 
 template <class D, class V>
 HWY_INLINE V Exp(D d, V t) {
   return SplitExp(d, t).Exp();
 }
+
+// The constants of exp(rate * x) with the reduction done on x, in steps of ln 2 / rate: rate * x is then rounded nowhere.
+template <typename T>
+struct ExpRate {
+  T rate;
+  T steps;  // the steps to a unit of x
+  T high;   // the step, with so few bits that a multiple of it is exact
+  T low;
+
+  explicit ExpRate(double value) : rate(static_cast<T>(value)) {
+    using Bits = hwy::MakeUnsigned<T>;
+    constexpr auto kLn2 = Coefficients<double>::kLn2;
+    constexpr Bits kMask = sizeof(T) == 4 ? static_cast<Bits>(~0xFFULL) : static_cast<Bits>(~0x7FFULL);
+    const double exact_rate = rate;
+    steps = static_cast<T>(exact_rate * std::numbers::log2e);
+    high = std::bit_cast<T>(static_cast<Bits>(std::bit_cast<Bits>(static_cast<T>(std::numbers::ln2 / exact_rate)) & kMask));
+    low = static_cast<T>((std::fma(-static_cast<double>(high), exact_rate, kLn2[0]) + kLn2[1]) / exact_rate);
+  }
+};
+
+// exp(rate * x) for |rate * x| <= kExpLimit, with the power times 2^kExtra.
+template <int kExtra = 0, class D, class V>
+HWY_INLINE ExpParts<V> SplitExp(D d, V x, const ExpRate<hn::TFromD<D>>& rate) {
+  const auto rounder = hn::Set(d, kRounder<hn::TFromD<D>, kExtra>);
+  const auto rounded = hn::MulAdd(x, hn::Set(d, rate.steps), rounder);
+  const auto n = hn::Sub(rounded, rounder);
+  auto r = hn::NegMulAdd(n, hn::Set(d, rate.high), x);
+  r = hn::NegMulAdd(n, hn::Set(d, rate.low), r);
+  return ExpOfReduced(d, rounded, hn::Mul(r, hn::Set(d, rate.rate)));
+}
+
+// For e = exp(-|z|): log(1 + e), the logistic function of |z| and that of -|z|, with one division.
+template <class V>
+struct LogisticParts {
+  V log1p;
+  V larger;
+  V smaller;
+};
+
+template <class D, class V>
+HWY_INLINE LogisticParts<V> Logistic(D d, V e) {
+  using C = Coefficients<hn::TFromD<D>>;
+  const auto one = Constant(d, 1);
+  const auto sum = hn::Add(one, e);
+  const auto numerator = hn::Mul(e, Polynomial(d, e, C::kLog1pNumerator));
+  const auto denominator = Polynomial(d, e, C::kLog1pDenominator);
+  const auto inverse = hn::Div(one, hn::Mul(sum, denominator));
+  const auto larger = hn::Mul(denominator, inverse);
+  return {hn::Mul(numerator, hn::Mul(sum, inverse)), larger, hn::Mul(e, larger)};
+}
+
+// tanh|x| = numerator / denominator and tanh'(x) = 4 e / denominator^2, with e = exp(-2|x|).
+template <class V>
+struct TanhParts {
+  V numerator;
+  V denominator;
+  V e;
+};
+
+template <class D, class V>
+HWY_INLINE TanhParts<V> Tanh(D d, V x) {
+  const auto magnitude = AtMost(d, kExpLimit<hn::TFromD<D>> / 2, hn::Abs(x));
+  const auto parts = SplitExp(d, hn::Mul(magnitude, Constant(d, -2)));
+  const auto e = parts.Exp();
+  // 1 - e, without the cancellation.
+  const auto numerator = hn::NegMulAdd(parts.power, parts.tail, hn::Sub(Constant(d, 1), parts.power));
+  return {numerator, hn::Add(e, Constant(d, 1)), e};
+}
+
+// Phi(-|x|) and phi(x), the normal distribution function and its density, with their digits also in the tail.
+template <class V>
+struct NormalParts {
+  V tail;
+  V density;
+};
+
+template <class D, class V>
+HWY_INLINE NormalParts<V> Normal(D d, V x) {
+  using C = Coefficients<hn::TFromD<D>>;
+  const auto magnitude = hn::Abs(x);
+  const auto square = Product(d, x, x);
+  const auto minus_half = Constant(d, -0.5);
+  const auto e = SplitExp(d, hn::Mul(square.high, minus_half), hn::Mul(square.low, minus_half)).Exp();
+  const auto ratio = hn::Div(Polynomial(d, magnitude, C::kNormalTailNumerator),
+                             Polynomial(d, magnitude, C::kNormalTailDenominator));
+  return {hn::Mul(e, ratio), hn::Mul(e, Constant(d, std::numbers::inv_sqrtpi / std::numbers::sqrt2))};
+}
+
+}  // namespace anact::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // ANACT_KERNELS_CPU_MATH_INL_H_
