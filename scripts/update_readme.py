@@ -53,8 +53,8 @@ def main():
         sys.exit("usage: scripts/update_readme.py RUN_FOLDER")
     run = Path(sys.argv[1])
     readme = ROOT / "README.md"
-    marked = re.compile(r"(<!-- demo table -->\n).*?(\n<!-- end -->)", re.S)
-    text, count = marked.subn(lambda m: m[1] + table(run) + m[2], readme.read_text())
+    marked = re.compile(r"(<!-- demo table -->\n).*?(<!-- end -->)", re.S)
+    text, count = marked.subn(lambda m: m[1] + table(run) + "\n" + m[2], readme.read_text())
     if count != 1:
         sys.exit("update_readme: README.md has no place marked <!-- demo table --> … <!-- end -->")
     IMAGE.parent.mkdir(parents=True, exist_ok=True)

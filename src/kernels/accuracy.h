@@ -3,11 +3,11 @@
 
 namespace anact::kernels {
 
-// Bounds on the error of f and f' in float, in units in the last place of max(|exact|, floor), over every float. A floor
-// stands where the function crosses zero and the error is that of the terms which cancel there.
+// Bounds on the error of f and f' in float, in units in the last place of max(|exact|, floor), over every float. A
+// floor stands where the function crosses zero and the error is that of the terms which cancel there.
 //
-// In double the errors are at most twice the bound plus 2, with the same floors; the terms that cancel are evaluated there
-// with longer polynomials.
+// In double the errors are at most twice the bound plus 2, with the same floors; the terms that cancel are evaluated
+// there with longer polynomials.
 struct Accuracy {
   double value_ulp = 0;
   double slope_ulp = 0;

@@ -1,7 +1,7 @@
 // The fused kernels: raw pointers in and out, one thread, chosen at run time for the processor's instruction set.
 //
-// The input is processed in blocks of kBlockSize elements. A block's results depend on nothing but the block, so callers
-// may hand blocks to threads as they like and still get the same bits.
+// The input is processed in blocks of kBlockSize elements. A block's results depend on nothing but the block, so
+// callers may hand blocks to threads as they like and still get the same bits.
 //
 // Arithmetic is in float for float and the 16-bit types, in double for double; at most 16 vectors are added in float
 // before a sum is carried on in double. An activation's parameters are rounded to the type of the arithmetic.
@@ -35,13 +35,14 @@ struct Float16 {
 // Whether `forward` and `backward` know the activation.
 [[nodiscard]] bool has_kernel(ActivationKind kind);
 
-// The bounds of the activation's error in float, which tests/kernels assert. Throws std::invalid_argument where there is
-// no kernel.
+// The bounds of the activation's error in float, which tests/kernels assert. Throws std::invalid_argument where there
+// is no kernel.
 [[nodiscard]] const Accuracy& accuracy(ActivationKind kind);
 
-// y = scale * f(x) + offset for `size` elements. `moments`, unless null, receives one entry a block. `y` may be null when
-// `moments` is not: the sums alone are then computed. `y` may be `x`. With `streaming` the output goes past the caches,
-// which pays when it is larger than they are; that needs a `y` aligned to 64 bytes and is ignored for any other.
+// y = scale * f(x) + offset for `size` elements. `moments`, unless null, receives one entry a block. `y` may be null
+// when `moments` is not: the sums alone are then computed. `y` may be `x`. With `streaming` the output goes past the
+// caches, which pays when it is larger than they are; that needs a `y` aligned to 64 bytes and is ignored for any
+// other.
 //
 // f(NaN) is NaN. At an infinity the result is the limit, or what the formula gives; either makes the block's moments
 // non-finite where f is unbounded.

@@ -184,7 +184,8 @@ struct Celu {
   static constexpr auto kKind = ActivationKind::celu;
   static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 3};
   double alpha;
-  explicit Celu(const Activation& activation) : alpha(activation.parameters[0]) {}
+  ExpRates rates;
+  explicit Celu(const Activation& activation) : alpha(activation.parameters[0]), rates(1 / alpha) {}
 
   template <class D, class V>
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
@@ -192,7 +193,8 @@ struct Celu {
     // With a negative alpha the exponential grows, and may overflow: hence half of it.
     const double limit = alpha > 0 ? -kExpLimit<T> * alpha : (kExpLimit<T> + 2) * alpha;
     const auto positive = hn::Gt(x, hn::Zero(d));
-    const auto [power, tail] = SplitExp<-1>(d, Clamp(d, limit, 0, x), ExpRate<T>(1 / alpha));
+    const ExpRate<T>& rate = rates;
+    const auto [power, tail] = SplitExp<-1>(d, Clamp(d, limit, 0, x), rate);
     const auto value = hn::MulAdd(power, tail, hn::Sub(power, Constant(d, 0.5)));
     const auto derivative = hn::MulAdd(power, tail, power);
     return {hn::IfThenElse(positive, x, hn::Mul(value, Constant(d, 2 * alpha))),
@@ -251,8 +253,8 @@ struct GeluTanh {
     const auto rate = hn::Set(d, kRate[0]);
     const auto above = AtLeast(d, -kLimit, x);
     const auto clamped = AtMost(d, kLimit, above);
-    // w as a sum of two, since exp(-w) is as far off as w is. The first part of rate is short, so that the rounding error
-    // of the sum is exact.
+    // w as a sum of two, since exp(-w) is as far off as w is. The first part of rate is short, so that the rounding
+    // error of the sum is exact.
     const auto square = Product(d, clamped, clamped);
     const auto cubic = Product(d, square.high, hn::Set(d, kCubic[0]));
     const auto factor = hn::Add(rate, cubic.high);
@@ -312,18 +314,19 @@ struct Softplus {
   static constexpr auto kKind = ActivationKind::softplus;
   static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 4};
   double beta, threshold;
+  ExpRates rates;  // of -|beta|
   explicit Softplus(const Activation& activation)
-      : beta(activation.parameters[0]), threshold(activation.parameters[1]) {}
+      : beta(activation.parameters[0]), threshold(activation.parameters[1]), rates(-std::abs(beta)) {}
 
   template <class D, class V>
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
     using T = hn::TFromD<D>;
-    const double rate = std::abs(beta);
+    const ExpRate<T>& rate = rates;
     const auto z = hn::Mul(x, Constant(d, beta));
     const auto positive = hn::Gt(z, hn::Zero(d));
     const auto linear = hn::Gt(z, Constant(d, threshold));
-    const auto magnitude = AtMost(d, kExpLimit<T> / rate, hn::Abs(x));
-    const auto parts = Logistic(d, SplitExp(d, magnitude, ExpRate<T>(-rate)).Exp());
+    const auto magnitude = AtMost(d, kExpLimit<T> / std::abs(beta), hn::Abs(x));
+    const auto parts = Logistic(d, SplitExp(d, magnitude, rate).Exp());
     const auto value = hn::MulAdd(parts.log1p, Constant(d, 1 / beta), hn::IfThenElseZero(positive, x));
     const auto derivative = hn::IfThenElse(positive, parts.larger, parts.smaller);
     return {hn::IfThenElse(linear, x, value), hn::IfThenElse(linear, Constant(d, 1), derivative)};
@@ -372,8 +375,7 @@ struct Tanhshrink {
     const auto parts = Tanh(d, x);
     const auto cube = hn::Mul(hn::Mul(square, x), Polynomial(d, square, C::kTanhshrinkNumerator));
     const auto numerator = hn::IfThenElse(near, cube, hn::CopySignToAbs(parts.numerator, x));
-    const auto denominator =
-        hn::IfThenElse(near, Polynomial(d, square, C::kTanhshrinkDenominator), parts.denominator);
+    const auto denominator = hn::IfThenElse(near, Polynomial(d, square, C::kTanhshrinkDenominator), parts.denominator);
     const auto quotient = hn::Div(numerator, denominator);
     const auto rest = hn::Sub(x, quotient);
     const auto tanh = hn::IfThenElse(near, rest, quotient);
@@ -386,8 +388,8 @@ struct Tanhshrink {
 // Calls visit with the struct of the activation; false where there is none.
 template <class... Structs>
 struct ActivationList {
-  template <class Visit>
-  static bool Visit(const Activation& activation, Visit visit) {
+  template <class Visitor>
+  static bool Visit(const Activation& activation, Visitor visit) {
     return ((activation.kind == Structs::kKind && (visit(Structs(activation)), true)) || ...);
   }
 };

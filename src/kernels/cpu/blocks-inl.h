@@ -1,4 +1,4 @@
-// The loops over a block, for any activation struct of activations-inl.h.
+// The loops over a block, for any activation struct of activations-inl.h and any element type.
 
 #if defined(ANACT_KERNELS_CPU_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ANACT_KERNELS_CPU_BLOCKS_INL_H_
@@ -7,12 +7,15 @@
 #define ANACT_KERNELS_CPU_BLOCKS_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include "kernels/cpu/activations-inl.h"
+#include "kernels/cpu/elements-inl.h"
 #include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,10 +23,10 @@ namespace anact::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Vectors that are added in float before the sum is carried on in double: few enough that their rounding is beside the
-// rounding of the terms themselves.
+// rounding of the terms themselves. In double it is the first of two levels of the sum.
 inline constexpr std::size_t kVectorsPerFlush = 16;
 
-// A sum that takes float vectors and is kept in double.
+// A sum that takes vectors of D and is kept in double.
 template <class D>
 class Sum {
  public:
@@ -33,10 +36,14 @@ class Sum {
   HWY_INLINE void AddProduct(hn::Vec<D> a, hn::Vec<D> b) { part_ = hn::MulAdd(a, b, part_); }
 
   HWY_INLINE void Flush(D d) {
-    const hn::Half<D> dh;
-    const auto low = hn::PromoteTo(kWide, hn::LowerHalf(dh, part_));
-    const auto high = hn::PromoteTo(kWide, hn::UpperHalf(dh, part_));
-    total_ = hn::Add(total_, hn::Add(low, high));
+    if constexpr (std::is_same_v<D, Wide>) {
+      total_ = hn::Add(total_, part_);
+    } else {
+      const hn::Half<D> dh;
+      const auto low = hn::PromoteTo(kWide, hn::LowerHalf(dh, part_));
+      const auto high = hn::PromoteTo(kWide, hn::UpperHalf(dh, part_));
+      total_ = hn::Add(total_, hn::Add(low, high));
+    }
     part_ = hn::Zero(d);
   }
 
@@ -51,37 +58,76 @@ class Sum {
 
 // A shift near the block's mean, which keeps the variance accurate when the mean is large beside the deviation. A mean
 // of several elements, so that a single outlier at the front does no harm.
-inline double Pivot(const float* HWY_RESTRICT x, std::size_t size) {
+template <class T>
+Arithmetic<T> Pivot(const T* x, std::size_t size) {
   const std::size_t count = std::min<std::size_t>(size, 8);
-  float sum = 0;
-  for (std::size_t i = 0; i < count; ++i) sum += x[i];
-  return sum / static_cast<float>(count);
+  Arithmetic<T> sum = 0;
+  for (std::size_t i = 0; i < count; ++i) sum += ToArithmetic(x[i]);
+  return sum / static_cast<Arithmetic<T>>(count);
 }
 
-template <bool kWrite, bool kMeasure, class Act>
-void ForwardBlock(const Act& act, const float* x, std::size_t size, float scale, float offset, float* y,
-                  Moments* moments) {
-  const hn::ScalableTag<float> d;
+// Calls visit(at) for each whole vector of the block, and flush() after every kVectorsPerFlush of them and at the end.
+template <class Visit, class Flush>
+HWY_INLINE void ForEachVector(std::size_t size, std::size_t lanes, const Visit& visit, const Flush& flush) {
+  const std::size_t whole = size - size % lanes;
+  for (std::size_t at = 0; at < whole;) {
+    const std::size_t stop = std::min(at + kVectorsPerFlush * lanes, whole);
+    for (; at < stop; at += lanes) visit(at);
+    flush();
+  }
+}
+
+// The elements that do not fill a vector, followed by zeros.
+template <class D, class T>
+class Rest {
+ public:
+  HWY_INLINE Rest(D d, const T* x, std::size_t count) : values_{} {
+    std::copy_n(x, count, values_);
+    vector_ = LoadElements(d, values_);
+  }
+  HWY_INLINE hn::Vec<D> Vector() const { return vector_; }
+
+ private:
+  HWY_ALIGN T values_[hn::MaxLanes(D())];
+  hn::Vec<D> vector_;
+};
+
+template <class D, class T>
+HWY_INLINE void StoreRest(hn::Vec<D> v, D d, T* to, std::size_t count) {
+  HWY_ALIGN T values[hn::MaxLanes(D())];
+  StoreElements(v, d, values, false);
+  std::copy_n(values, count, to);
+}
+
+// Out of line, so that an activation's code is not there once more in each of the loops below.
+template <class D, class Act>
+HWY_NOINLINE ValueAndDerivative<hn::Vec<D>> EvaluateRest(D d, const Act& act, hn::Vec<D> x) {
+  return act(d, x);
+}
+
+template <bool kWrite, bool kMeasure, class Act, class T>
+void ForwardBlock(const Act act, const T* x, std::size_t size, Arithmetic<T> scale, Arithmetic<T> offset, T* y,
+                  bool streaming, Moments* moments) {
+  const hn::ScalableTag<Arithmetic<T>> d;
   const std::size_t lanes = hn::Lanes(d);
   const auto vscale = hn::Set(d, scale);
   const auto voffset = hn::Set(d, offset);
-  const float pivot = kMeasure ? static_cast<float>(Pivot(x, size)) : 0.0F;
+  const Arithmetic<T> pivot = kMeasure ? Pivot(x, size) : 0;
   const auto vpivot = hn::Set(d, pivot);
   Sum shifted(d), shifted_square(d), value(d), value_square(d), slope_square(d);
 
-  std::size_t i = 0;
-  const auto whole = [&](std::size_t at) HWY_ATTR {
-    const auto vx = hn::LoadU(d, x + at);
+  const auto add = [&](auto s, auto f, auto slope) HWY_ATTR {
+    shifted.Add(s);
+    shifted_square.AddProduct(s, s);
+    value.Add(f);
+    value_square.AddProduct(f, f);
+    slope_square.AddProduct(slope, slope);
+  };
+  const auto visit = [&](std::size_t at) HWY_ATTR {
+    const auto vx = LoadElements(d, x + at);
     const auto [f, slope] = act(d, vx);
-    if constexpr (kWrite) hn::StoreU(hn::MulAdd(vscale, f, voffset), d, y + at);
-    if constexpr (kMeasure) {
-      const auto s = hn::Sub(vx, vpivot);
-      shifted.Add(s);
-      shifted_square.AddProduct(s, s);
-      value.Add(f);
-      value_square.AddProduct(f, f);
-      slope_square.AddProduct(slope, slope);
-    }
+    if constexpr (kWrite) StoreElements(hn::MulAdd(vscale, f, voffset), d, y + at, streaming);
+    if constexpr (kMeasure) add(hn::Sub(vx, vpivot), f, slope);
   };
   const auto flush = [&]() HWY_ATTR {
     if constexpr (kMeasure) {
@@ -92,37 +138,21 @@ void ForwardBlock(const Act& act, const float* x, std::size_t size, float scale,
       slope_square.Flush(d);
     }
   };
-  const std::size_t stride = kVectorsPerFlush * lanes;
-  for (; i + stride <= size; i += stride) {
-    for (std::size_t k = 0; k < stride; k += lanes) whole(i + k);
+  ForEachVector(size, lanes, visit, flush);
+  if (const std::size_t rest = size % lanes; rest != 0) {
+    const std::size_t at = size - rest;
+    const auto vx = Rest<decltype(d), T>(d, x + at, rest).Vector();
+    const auto [f, slope] = EvaluateRest(d, act, vx);
+    if constexpr (kWrite) StoreRest(hn::MulAdd(vscale, f, voffset), d, y + at, rest);
+    if constexpr (kMeasure) {
+      // Lanes beyond the elements stay out of the sums.
+      const auto in = hn::FirstN(d, rest);
+      add(hn::IfThenElseZero(in, hn::Sub(vx, vpivot)), hn::IfThenElseZero(in, f), hn::IfThenElseZero(in, slope));
+    }
     flush();
   }
-  for (; i + lanes <= size; i += lanes) whole(i);
-  if (i < size) {
-    // The last few elements: lanes beyond them stay out of the sums.
-    const auto in = hn::FirstN(d, size - i);
-    HWY_ALIGN float buffer[hn::MaxLanes(d)] = {};
-    std::copy_n(x + i, size - i, buffer);
-    const auto vx = hn::Load(d, buffer);
-    const auto [f, slope] = act(d, vx);
-    if constexpr (kWrite) {
-      hn::Store(hn::MulAdd(vscale, f, voffset), d, buffer);
-      std::copy_n(buffer, size - i, y + i);
-    }
-    if constexpr (kMeasure) {
-      const auto s = hn::IfThenElseZero(in, hn::Sub(vx, vpivot));
-      const auto fi = hn::IfThenElseZero(in, f);
-      const auto si = hn::IfThenElseZero(in, slope);
-      shifted.Add(s);
-      shifted_square.AddProduct(s, s);
-      value.Add(fi);
-      value_square.AddProduct(fi, fi);
-      slope_square.AddProduct(si, si);
-    }
-  }
-  flush();
   if constexpr (kMeasure) {
-    const double count = static_cast<double>(size);
+    const auto count = static_cast<double>(size);
     const double mean = shifted.Total() / count;
     moments->count = count;
     moments->input_mean = pivot + mean;
@@ -135,19 +165,18 @@ void ForwardBlock(const Act& act, const float* x, std::size_t size, float scale,
   }
 }
 
-template <class Act>
-void BackwardBlock(const Act& act, const float* x, const float* g, std::size_t size, float scale, float* dx,
+template <class Act, class T>
+void BackwardBlock(const Act act, const T* x, const T* g, std::size_t size, Arithmetic<T> scale, T* dx, bool streaming,
                    GradientSums* sums) {
-  const hn::ScalableTag<float> d;
+  const hn::ScalableTag<Arithmetic<T>> d;
   const std::size_t lanes = hn::Lanes(d);
   const auto vscale = hn::Set(d, scale);
   Sum gradient(d), gradient_value(d);
 
-  std::size_t i = 0;
-  const auto whole = [&](std::size_t at) HWY_ATTR {
-    const auto [f, slope] = act(d, hn::LoadU(d, x + at));
-    const auto vg = hn::LoadU(d, g + at);
-    hn::StoreU(hn::Mul(hn::Mul(vscale, vg), slope), d, dx + at);
+  const auto visit = [&](std::size_t at) HWY_ATTR {
+    const auto [f, slope] = act(d, LoadElements(d, x + at));
+    const auto vg = LoadElements(d, g + at);
+    StoreElements(hn::Mul(hn::Mul(vscale, vg), slope), d, dx + at, streaming);
     gradient.Add(vg);
     gradient_value.AddProduct(vg, f);
   };
@@ -155,27 +184,64 @@ void BackwardBlock(const Act& act, const float* x, const float* g, std::size_t s
     gradient.Flush(d);
     gradient_value.Flush(d);
   };
-  const std::size_t stride = kVectorsPerFlush * lanes;
-  for (; i + stride <= size; i += stride) {
-    for (std::size_t k = 0; k < stride; k += lanes) whole(i + k);
-    flush();
-  }
-  for (; i + lanes <= size; i += lanes) whole(i);
-  if (i < size) {
-    HWY_ALIGN float x_buffer[hn::MaxLanes(d)] = {};
-    HWY_ALIGN float g_buffer[hn::MaxLanes(d)] = {};  // zero lanes add nothing to the sums: f(0) is finite
-    std::copy_n(x + i, size - i, x_buffer);
-    std::copy_n(g + i, size - i, g_buffer);
-    const auto [f, slope] = act(d, hn::Load(d, x_buffer));
-    const auto vg = hn::Load(d, g_buffer);
+  ForEachVector(size, lanes, visit, flush);
+  if (const std::size_t rest = size % lanes; rest != 0) {
+    const std::size_t at = size - rest;
+    const auto [f, slope] = EvaluateRest(d, act, Rest<decltype(d), T>(d, x + at, rest).Vector());
+    const auto vg = Rest<decltype(d), T>(d, g + at, rest).Vector();
+    StoreRest(hn::Mul(hn::Mul(vscale, vg), slope), d, dx + at, rest);
+    // The zeros that fill g's last vector add nothing: f(0) is finite.
     gradient.Add(vg);
     gradient_value.AddProduct(vg, f);
-    hn::Store(hn::Mul(hn::Mul(vscale, vg), slope), d, g_buffer);
-    std::copy_n(g_buffer, size - i, dx + i);
+    flush();
   }
-  flush();
   sums->gradient = gradient.Total();
   sums->gradient_value = gradient_value.Total();
+}
+
+// Streaming stores need whole aligned vectors.
+template <class T>
+bool CanStream(const T* to) {
+  return reinterpret_cast<std::uintptr_t>(to) % 64 == 0;
+}
+
+template <bool kWrite, bool kMeasure, class Act, class T>
+void ForwardBlocks(const Act& act, const T* x, std::size_t size, double scale, double offset, T* y, bool streaming,
+                   Moments* moments) {
+  for (std::size_t at = 0; at < size; at += kBlockSize) {
+    ForwardBlock<kWrite, kMeasure>(act, x + at, std::min(kBlockSize, size - at), static_cast<Arithmetic<T>>(scale),
+                                   static_cast<Arithmetic<T>>(offset), kWrite ? y + at : nullptr, streaming,
+                                   kMeasure ? moments++ : nullptr);
+  }
+}
+
+template <class T>
+void ForwardElements(const Activation& activation, const T* x, std::size_t size, double scale, double offset, T* y,
+                     Moments* moments, bool streaming) {
+  streaming = streaming && CanStream(y);
+  Activations::Visit(activation, [&](const auto& act) {
+    if (y == nullptr) {
+      ForwardBlocks<false, true>(act, x, size, scale, offset, y, false, moments);
+    } else if (moments == nullptr) {
+      ForwardBlocks<true, false>(act, x, size, scale, offset, y, streaming, moments);
+    } else {
+      ForwardBlocks<true, true>(act, x, size, scale, offset, y, streaming, moments);
+    }
+  });
+  if (streaming) hwy::FlushStream();
+}
+
+template <class T>
+void BackwardElements(const Activation& activation, const T* x, const T* g, std::size_t size, double scale, T* dx,
+                      GradientSums* sums, bool streaming) {
+  streaming = streaming && CanStream(dx);
+  Activations::Visit(activation, [&](const auto& act) {
+    for (std::size_t at = 0; at < size; at += kBlockSize) {
+      BackwardBlock(act, x + at, g + at, std::min(kBlockSize, size - at), static_cast<Arithmetic<T>>(scale), dx + at,
+                    streaming, sums++);
+    }
+  });
+  if (streaming) hwy::FlushStream();
 }
 
 }  // namespace anact::kernels::HWY_NAMESPACE

@@ -71,7 +71,7 @@ template <class D, class V>
 HWY_INLINE V LeadingHalf(D d, V x) {
   constexpr bool kSingle = sizeof(hn::TFromD<D>) == 4;
   const hn::RebindToUnsigned<D> du;
-  const auto mask = hn::Set(du, static_cast<hn::MakeUnsigned<hn::TFromD<D>>>(kSingle ? ~0xFFFULL : ~0x7FFFFFFULL));
+  const auto mask = hn::Set(du, static_cast<hwy::MakeUnsigned<hn::TFromD<D>>>(kSingle ? ~0xFFFULL : ~0x7FFFFFFULL));
   return hn::BitCast(d, hn::And(hn::BitCast(du, x), mask));
 }
 
@@ -144,7 +144,8 @@ HWY_INLINE V Exp(D d, V t) {
   return SplitExp(d, t).Exp();
 }
 
-// The constants of exp(rate * x) with the reduction done on x, in steps of ln 2 / rate: rate * x is then rounded nowhere.
+// The constants of exp(rate * x) with the reduction done on x, in steps of ln 2 / rate: rate * x is then rounded
+// nowhere.
 template <typename T>
 struct ExpRate {
   T rate;
@@ -158,9 +159,15 @@ struct ExpRate {
     constexpr Bits kMask = sizeof(T) == 4 ? static_cast<Bits>(~0xFFULL) : static_cast<Bits>(~0x7FFULL);
     const double exact_rate = rate;
     steps = static_cast<T>(exact_rate * std::numbers::log2e);
-    high = std::bit_cast<T>(static_cast<Bits>(std::bit_cast<Bits>(static_cast<T>(std::numbers::ln2 / exact_rate)) & kMask));
+    high = std::bit_cast<T>(
+        static_cast<Bits>(std::bit_cast<Bits>(static_cast<T>(std::numbers::ln2 / exact_rate)) & kMask));
     low = static_cast<T>((std::fma(-static_cast<double>(high), exact_rate, kLn2[0]) + kLn2[1]) / exact_rate);
   }
+};
+
+// For either arithmetic.
+struct ExpRates : ExpRate<float>, ExpRate<double> {
+  explicit ExpRates(double value) : ExpRate<float>(value), ExpRate<double>(value) {}
 };
 
 // exp(rate * x) for |rate * x| <= kExpLimit, with the power times 2^kExtra.
@@ -226,8 +233,8 @@ HWY_INLINE NormalParts<V> Normal(D d, V x) {
   const auto square = Product(d, x, x);
   const auto minus_half = Constant(d, -0.5);
   const auto e = SplitExp(d, hn::Mul(square.high, minus_half), hn::Mul(square.low, minus_half)).Exp();
-  const auto ratio = hn::Div(Polynomial(d, magnitude, C::kNormalTailNumerator),
-                             Polynomial(d, magnitude, C::kNormalTailDenominator));
+  const auto ratio =
+      hn::Div(Polynomial(d, magnitude, C::kNormalTailNumerator), Polynomial(d, magnitude, C::kNormalTailDenominator));
   return {hn::Mul(e, ratio), hn::Mul(e, Constant(d, std::numbers::inv_sqrtpi / std::numbers::sqrt2))};
 }
 

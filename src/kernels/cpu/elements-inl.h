@@ -1,0 +1,159 @@
+// The element types in memory and as vectors of the type of their arithmetic.
+
+#if defined(ANACT_KERNELS_CPU_ELEMENTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef ANACT_KERNELS_CPU_ELEMENTS_INL_H_
+#undef ANACT_KERNELS_CPU_ELEMENTS_INL_H_
+#else
+#define ANACT_KERNELS_CPU_ELEMENTS_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace anact::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class T>
+using Arithmetic = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+// The 16 bits of each lane, in vectors half as wide as those of float.
+using HalfBits = hn::Rebind<std::uint16_t, hn::ScalableTag<float>>;
+
+#undef ANACT_HAS_F16C
+#if HWY_TARGET <= HWY_AVX2 && HWY_ARCH_X86
+#define ANACT_HAS_F16C 1
+#else
+#define ANACT_HAS_F16C 0
+#endif
+
+// ---- bfloat16 ------------------------------------------------------------------------------------------------------
+
+template <class D>
+HWY_INLINE hn::Vec<D> Widen(D d, hn::Vec<HalfBits> bits, BFloat16) {
+  const hn::RebindToUnsigned<D> du;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
+}
+
+template <class D, class V>
+HWY_INLINE hn::Vec<HalfBits> Narrow(D, V v, BFloat16) {
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, v);
+  const auto upper = hn::ShiftRight<16>(bits);
+  // Just below a half, and one more for an odd last bit: a carry is a rounding up, of a tie to the even neighbour.
+  const auto odd = hn::And(upper, hn::Set(du, 1));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF))));
+  const auto quiet = hn::Or(upper, hn::Set(du, 0x40));
+  const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, rounded);
+  return hn::DemoteTo(HalfBits(), hn::BitCast(hn::RebindToSigned<D>(), result));
+}
+
+// ---- float16 -------------------------------------------------------------------------------------------------------
+
+#if ANACT_HAS_F16C
+
+template <class D>
+HWY_INLINE hn::Vec<D> Widen(D d, hn::Vec<HalfBits> bits, Float16) {
+  return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), bits));
+}
+
+template <class D, class V>
+HWY_INLINE hn::Vec<HalfBits> Narrow(D, V v, Float16) {
+  return hn::BitCast(HalfBits(), hn::DemoteTo(hn::Rebind<hwy::float16_t, D>(), v));
+}
+
+#else
+
+template <class D>
+HWY_INLINE hn::Vec<D> Widen(D d, hn::Vec<HalfBits> bits, Float16) {
+  const hn::RebindToSigned<D> di;
+  const auto wide = hn::PromoteTo(di, bits);
+  const auto sign = hn::ShiftLeft<16>(hn::And(wide, hn::Set(di, 0x8000)));
+  const auto magnitude = hn::ShiftLeft<13>(hn::And(wide, hn::Set(di, 0x7FFF)));
+  // The exponents' biases differ by 112.
+  const auto normal = hn::Add(magnitude, hn::Set(di, 112 << 23));
+  // Subnormal: put a leading one in front, and subtract it again.
+  const auto leading = hn::Set(di, 113 << 23);
+  const auto subnormal = hn::Sub(hn::BitCast(d, hn::Add(magnitude, leading)), hn::BitCast(d, leading));
+  // Infinity and NaN.
+  const auto special = hn::Or(magnitude, hn::Set(di, 0x7F800000));
+  auto result = hn::IfThenElse(hn::Lt(magnitude, hn::Set(di, 1 << 23)), hn::BitCast(di, subnormal), normal);
+  result = hn::IfThenElse(hn::Lt(magnitude, hn::Set(di, 31 << 23)), result, special);
+  return hn::BitCast(d, hn::Or(result, sign));
+}
+
+template <class D, class V>
+HWY_INLINE hn::Vec<HalfBits> Narrow(D d, V v, Float16) {
+  const hn::RebindToSigned<D> di;
+  const auto bits = hn::BitCast(di, v);
+  const auto magnitude = hn::And(bits, hn::Set(di, 0x7FFFFFFF));
+  const auto sign = hn::And(hn::ShiftRight<16>(bits), hn::Set(di, 0x8000));
+  // As for bfloat16, with 13 bits to lose; from 65520 on the carry reaches infinity.
+  const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(di, 1));
+  const auto rebiased = hn::Sub(magnitude, hn::Set(di, 112 << 23));
+  const auto normal = hn::ShiftRight<13>(hn::Add(rebiased, hn::Add(odd, hn::Set(di, 0xFFF))));
+  // Below 2^-14: beside 1/2 the last bit of a float is worth the least subnormal number, so the addition rounds.
+  const auto half = Constant(d, 0.5);
+  const auto subnormal = hn::Sub(hn::BitCast(di, hn::Add(hn::BitCast(d, magnitude), half)), hn::BitCast(di, half));
+  auto result = hn::IfThenElse(hn::Lt(magnitude, hn::Set(di, 113 << 23)), subnormal, normal);
+  result = hn::IfThenElse(hn::Gt(magnitude, hn::Set(di, 0x477FFFFF)), hn::Set(di, 0x7C00), result);
+  result = hn::IfThenElse(hn::Gt(magnitude, hn::Set(di, 0x7F800000)), hn::Set(di, 0x7E00), result);
+  return hn::DemoteTo(HalfBits(), hn::Or(result, sign));
+}
+
+#endif  // ANACT_HAS_F16C
+
+// ---- Memory --------------------------------------------------------------------------------------------------------
+
+// As many elements as D has lanes, from an address of any alignment.
+template <class D, class T>
+HWY_INLINE hn::Vec<D> LoadElements(D d, const T* from) {
+  if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
+    return hn::LoadU(d, from);
+  } else {
+    return Widen(d, hn::LoadU(HalfBits(), &from->bits), T());
+  }
+}
+
+// Whether a vector of D's lanes of T can be written past the caches: less than 16 bytes cannot.
+template <class D, class T>
+inline constexpr bool kCanStream = hn::MaxLanes(D()) * sizeof(T) >= 16;
+
+template <class V, class D, class T>
+HWY_INLINE void StoreElements(V v, D d, T* to, bool streaming) {
+  const auto store = [&](auto bits, auto tag, auto* at) HWY_ATTR {
+    if constexpr (kCanStream<D, T>) {
+      if (streaming) {
+        hn::Stream(bits, tag, at);
+        return;
+      }
+    }
+    hn::StoreU(bits, tag, at);
+  };
+  if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
+    store(v, d, to);
+  } else {
+    store(Narrow(d, v, T()), HalfBits(), &to->bits);
+  }
+}
+
+// One element in the type of its arithmetic.
+template <class T>
+HWY_INLINE Arithmetic<T> ToArithmetic(T element) {
+  if constexpr (std::is_same_v<T, Arithmetic<T>>) {
+    return element;
+  } else {
+    const hn::ScalableTag<float> d;
+    return hn::GetLane(Widen(d, hn::Set(HalfBits(), element.bits), T()));
+  }
+}
+
+}  // namespace anact::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // ANACT_KERNELS_CPU_ELEMENTS_INL_H_

@@ -1,0 +1,79 @@
+// The error of the kernels' f and f' against the double-precision specification.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace anact::kernels {
+
+// The distance in units in the last place of T at max(|exact|, floor). Below kTiny, where only the absolute error is
+// bounded, 0 within that bound and infinity beyond it.
+template <typename T>
+double ulp_error(double exact, T got, double floor) {
+  if (std::isnan(exact)) return std::isnan(got) ? 0 : std::numeric_limits<double>::infinity();
+  if (exact == got) return 0;
+  const double error = std::abs(exact - static_cast<double>(got));
+  if (std::abs(exact) < kTiny<T> && error < kTiny<T>) return 0;
+  // Beyond the largest finite number rounding gives an infinity.
+  constexpr double kLargest = std::numeric_limits<T>::max();
+  if (std::abs(exact) >= kLargest && std::abs(got) >= kLargest && std::signbit(exact) == std::signbit(got)) return 0;
+  const double size = std::max({std::abs(exact), floor, static_cast<double>(std::numeric_limits<T>::min())});
+  return error / std::ldexp(1.0, std::ilogb(size) - (std::numeric_limits<T>::digits - 1));
+}
+
+// f and f' as the kernels compute them: the identity map, and a gradient of 1.
+template <typename T>
+struct Outputs {
+  std::vector<T> value;
+  std::vector<T> slope;
+};
+
+template <typename T>
+Outputs<T> evaluate(const Activation& activation, const std::vector<T>& x, T one) {
+  Outputs<T> result{std::vector<T>(x.size()), std::vector<T>(x.size())};
+  const std::vector<T> ones(x.size(), one);
+  std::vector<GradientSums> sums(block_count(x.size()));
+  forward(activation, x.data(), x.size(), 1, 0, result.value.data(), nullptr);
+  backward(activation, x.data(), ones.data(), x.size(), 1, result.slope.data(), sums.data());
+  return result;
+}
+
+// The activation with its parameters as the kernels have them.
+template <typename T>
+Activation rounded(Activation activation) {
+  for (double& parameter : activation.parameters) parameter = static_cast<T>(parameter);
+  return activation;
+}
+
+// A worst case and the input it is met at.
+struct Worst {
+  double ulp = 0;
+  double at = 0;
+
+  void take(double error, double x) {
+    if (error > ulp) *this = {error, x};
+  }
+};
+struct WorstErrors {
+  Worst value;
+  Worst slope;
+};
+
+template <typename T>
+WorstErrors worst_errors(const Activation& activation, const std::vector<T>& x) {
+  const Accuracy& bound = accuracy(activation.kind);
+  const auto exact = rounded<T>(activation);
+  const auto outputs = evaluate(activation, x, T{1});
+  WorstErrors worst;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    worst.value.take(ulp_error(exact.value(x[i]), outputs.value[i], bound.value_floor), x[i]);
+    worst.slope.take(ulp_error(exact.derivative(x[i]), outputs.slope[i], bound.slope_floor), x[i]);
+  }
+  return worst;
+}
+
+}  // namespace anact::kernels
