@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "anact/activation.h"
 #include "anact/normalization.h"
@@ -85,7 +86,18 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   torch::Tensor num_batches_skipped;  // int64: batches refused; not part of the saved state
 
  private:
+  // What a forward pass in training found and used, for the same pass run again by activation checkpointing.
+  struct Pass {
+    torch::Tensor moments;
+    torch::Tensor factors;
+  };
+  static constexpr std::size_t kPasses = 64;
+
   [[nodiscard]] NormalizationOptions normalization() const;
+  [[nodiscard]] std::optional<torch::Tensor> find_factors(const torch::Tensor& moments) const;
+
+  std::vector<Pass> passes_;  // a ring of the last kPasses
+  std::size_t next_pass_ = 0;
 };
 TORCH_MODULE(ANAct);
 

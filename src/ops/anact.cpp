@@ -12,7 +12,8 @@ TORCH_LIBRARY(anact, m) {
       "forward(Tensor input, Tensor alpha, Tensor output_mean, Tensor output_square, Tensor input_variance, "
       "Tensor backward_gain, Tensor num_batches_tracked, str activation, float[] parameters, str statistics, "
       "str solution, str target, str gain, bool centre, float lambda_min, float lambda_max, float momentum, "
-      "float gate_low, float gate_high, bool training) -> (Tensor output, Tensor moments, Tensor factors)");
+      "float gate_low, float gate_high, bool training, Tensor? known_factors=None) -> (Tensor output, Tensor moments, "
+      "Tensor factors)");
   m.def(
       "backward(Tensor grad, Tensor input, Tensor alpha, Tensor factors, str activation, float[] parameters) "
       "-> (Tensor grad_input, Tensor grad_alpha)");
@@ -32,7 +33,8 @@ c10::string_view view(std::string_view text) { return {text.data(), text.size()}
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
                                                        const RunningStatistics& running, const Activation& activation,
                                                        StatisticsSource source, const NormalizationOptions& options,
-                                                       const UpdateOptions& update, bool training) {
+                                                       const UpdateOptions& update, bool training,
+                                                       const std::optional<at::Tensor>& known_factors) {
   static const auto handle = c10::Dispatcher::singleton()
                                  .findSchemaOrThrow("anact::forward", "")
                                  .typed<ForwardResult(ANACT_FORWARD_PARAMETERS)>();
@@ -40,7 +42,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, 
                      running.backward_gain, running.num_batches_tracked, view(activation_info(activation.kind).name),
                      encode_parameters(activation), view(to_string(source)), view(to_string(options.solution)),
                      view(to_string(options.target)), view(to_string(options.gain)), options.centre, options.lambda_min,
-                     options.lambda_max, update.momentum, update.gate_low, update.gate_high, training);
+                     options.lambda_max, update.momentum, update.gate_low, update.gate_high, training, known_factors);
 }
 
 std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,

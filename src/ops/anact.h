@@ -51,11 +51,13 @@ inline constexpr std::int64_t kFactorsSize = 4;
 //
 // In evaluation (training false) and for `previous` the factors come from `running` as it is. For `running` and `batch`
 // they come from this batch, with it taken in or alone; a batch that accepts() refuses leaves `running` in force.
+// `known_factors`, when given, are used as they are: for a forward pass that is computed a second time.
 // The gradient takes the factors for constants, except for alpha. Double backward works through the plain version.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
                                                        const RunningStatistics& running, const Activation& activation,
                                                        StatisticsSource source, const NormalizationOptions& options,
-                                                       const UpdateOptions& update, bool training);
+                                                       const UpdateOptions& update, bool training,
+                                                       const std::optional<at::Tensor>& known_factors = std::nullopt);
 
 // The gradients of input and alpha: grad * scale * f'(input), and the sum of grad * scale_slope * (f(input) - centre).
 std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,

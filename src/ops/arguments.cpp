@@ -34,6 +34,11 @@ void check_running(const RunningStatistics& running) {
                    "anact: num_batches_tracked must be an int64 scalar");
 }
 
+void check_factors(const at::Tensor& factors) {
+  TORCH_CHECK_VALUE(factors.numel() == kFactorsSize && factors.scalar_type() == at::kDouble, "anact: factors must be ",
+                    kFactorsSize, " elements of float64");
+}
+
 }  // namespace
 
 Activation decode_activation(c10::string_view name, at::ArrayRef<double> parameters) {
@@ -75,7 +80,9 @@ ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
                   .lambda_max = lambda_max},
       .update = {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high},
       .training = training,
+      .factors_known = known_factors.has_value(),
   };
+  if (known_factors) check_factors(*known_factors);
   validate(result.options);
   check_update_options(result.update);
   return result;

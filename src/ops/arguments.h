@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/string_view.h>
 
+#include <optional>
 #include <string_view>
 #include <tuple>
 
@@ -17,11 +18,12 @@
       const at::Tensor &input_variance, const at::Tensor &backward_gain, const at::Tensor &num_batches_tracked,     \
       c10::string_view activation, at::ArrayRef<double> parameters, c10::string_view statistics,                    \
       c10::string_view solution, c10::string_view target, c10::string_view gain, bool centre, double lambda_min,    \
-      double lambda_max, double momentum, double gate_low, double gate_high, bool training
+      double lambda_max, double momentum, double gate_low, double gate_high, bool training,                         \
+      const std::optional<at::Tensor>&known_factors
 #define ANACT_FORWARD_ARGUMENTS                                                                                      \
   input, alpha, output_mean, output_square, input_variance, backward_gain, num_batches_tracked, activation,          \
       parameters, statistics, solution, target, gain, centre, lambda_min, lambda_max, momentum, gate_low, gate_high, \
-      training
+      training, known_factors
 #define ANACT_BACKWARD_PARAMETERS                                                                      \
   const at::Tensor &grad, const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &factors, \
       c10::string_view activation, at::ArrayRef<double> parameters
@@ -45,9 +47,10 @@ struct ForwardConfiguration {
   NormalizationOptions options;
   UpdateOptions update;
   bool training = false;
+  bool factors_known = false;
 
   // Whether the factors need this batch's moments, so that the output takes a second pass.
-  [[nodiscard]] bool uses_batch() const { return training && source != StatisticsSource::previous; }
+  [[nodiscard]] bool uses_batch() const { return training && !factors_known && source != StatisticsSource::previous; }
 };
 
 // The activation of a name of the catalogue and all its parameters. Throws c10::Error for an unknown name or a wrong

@@ -237,7 +237,7 @@ TEST_F(Compare, AnOutputThatCannotBe) {
   EXPECT_EQ(on_file.error, "anact: the output '" + file.string() + "' is not a folder\n");
   EXPECT_EQ(content_of(file), "content");
   // Below a file and in /proc nobody can make a folder, not even root.
-  for (const std::string path : {(file / "below").string(), std::string("/proc/anact")}) {
+  for (const std::string& path : {(file / "below").string(), std::string("/proc/anact")}) {
     const auto result = run(arguments({"--output", path}));
     EXPECT_EQ(result.exit_code, 1);
     EXPECT_TRUE(result.error.starts_with("anact: cannot create the output folder '" + path + "'")) << result.error;

@@ -54,7 +54,9 @@ TEST(CompareDocument, ListsTheFlagsThatThereAreWithTheirDefaults) {
   const auto documented = table("flag");
   EXPECT_EQ(keys(documented), keys(defaults)) << help;
   for (const auto& [flag, value] : defaults) {
-    if (flag != "--arms" && !value.empty()) EXPECT_EQ(documented.at(flag), "`" + value + "`") << flag;
+    if (flag != "--arms" && !value.empty()) {
+      EXPECT_EQ(documented.at(flag), "`" + value + "`") << flag;
+    }
   }
 }
 

@@ -182,7 +182,9 @@ TEST(Info, EveryLine) {
   EXPECT_EQ(values.size(), json.size());
   for (const auto& [name, value] : json.items()) {
     ASSERT_TRUE(values.contains(name)) << name;
-    if (name != "started" && value.is_number()) EXPECT_EQ(values[name], value.dump()) << name;
+    if (name != "started" && value.is_number()) {
+      EXPECT_EQ(values[name], value.dump()) << name;
+    }
   }
 
   EXPECT_EQ("anact " + values["anact"] + "\n", run({"--version"}).out);
@@ -196,7 +198,9 @@ TEST(Info, EveryLine) {
   EXPECT_TRUE(has(" " + values["instruction_sets"] + " ", " " + values["instruction_set"] + " "));
   std::ifstream processors("/proc/cpuinfo");
   const std::string known{std::istreambuf_iterator<char>(processors), std::istreambuf_iterator<char>()};
-  if (has(known, "model name")) EXPECT_TRUE(has(known, ": " + values["cpu"] + "\n")) << values["cpu"];
+  if (has(known, "model name")) {
+    EXPECT_TRUE(has(known, ": " + values["cpu"] + "\n")) << values["cpu"];
+  }
   std::tm started{};
   ASSERT_NE(::strptime(values["started"].c_str(), "%Y-%m-%dT%H:%M:%SZ", &started), nullptr) << values["started"];
   EXPECT_NEAR(static_cast<double>(::timegm(&started)), static_cast<double>(std::time(nullptr)), 60);

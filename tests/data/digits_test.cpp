@@ -153,7 +153,7 @@ std::vector<std::string> lines(std::size_t count) {
   };
   for (std::size_t i = 0; i < count; ++i) {
     std::string line;
-    for (int column = 0; column < 64; ++column) line += below(17) + ",";
+    for (int column = 0; column < 64; ++column) line.append(below(17)).append(",");
     result.push_back(line + below(10));
   }
   return result;
@@ -179,6 +179,8 @@ std::string gzip(const std::string& text) {
   return packed;
 }
 
+std::string quoted(const std::filesystem::path& path) { return std::string("'").append(path.string()).append("'"); }
+
 // The message about a file of this content, without the file's name in front, which must be there.
 std::string message_of(const std::string& content) {
   const TemporaryFolder folder;
@@ -186,7 +188,7 @@ std::string message_of(const std::string& content) {
   try {
     (void)load_digits(path);
   } catch (const std::runtime_error& error) {
-    const std::string message = error.what(), name = "'" + path.string() + "': ";
+    const std::string message = error.what(), name = quoted(path) + ": ";
     if (!message.starts_with(name)) return "does not begin with the file's name: " + message;
     if (message.find('\n') != std::string::npos) return "more than one line: " + message;
     return message.substr(name.size());
@@ -290,9 +292,9 @@ TEST(HostileDigits, NoFile) {
     return std::string("no error");
   };
   const auto missing = folder / "missing";
-  EXPECT_EQ(message(missing), "cannot open '" + missing.string() + "': No such file or directory");
+  EXPECT_EQ(message(missing), "cannot open " + quoted(missing) + ": No such file or directory");
   EXPECT_EQ(message(folder.path()),
-            "'" + folder.path().string() + "': after 0 bytes: Is a directory; expected a whole gzip file");
+            quoted(folder.path()) + ": after 0 bytes: Is a directory; expected a whole gzip file");
 }
 
 TEST(FindDigits, LooksInTheFolderThatTheEnvironmentNames) {

@@ -45,7 +45,11 @@ Outputs<T> evaluate(const Activation& activation, const std::vector<T>& x, T one
 // The activation with its parameters as the kernels have them.
 template <typename T>
 Activation rounded(Activation activation) {
-  for (double& parameter : activation.parameters) parameter = static_cast<T>(parameter);
+  for (double& parameter : activation.parameters) {
+    // GCC 12 vectorizes the two conversions away.
+    volatile T narrow = static_cast<T>(parameter);
+    parameter = narrow;
+  }
   return activation;
 }
 

@@ -176,6 +176,54 @@ TEST(ANAct, NonFiniteInputNeverPoisonsTheStatistics) {
   }
 }
 
+// Activation checkpointing: the first pass keeps no graph, the backward pass runs the module again.
+class Checkpoint : public torch::autograd::Function<Checkpoint> {
+ public:
+  static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& x, ANActImpl* module) {
+    context->save_for_backward({x});
+    context->saved_data["module"] = reinterpret_cast<std::int64_t>(module);
+    const torch::NoGradGuard no_grad;
+    return module->forward(x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    auto* module = reinterpret_cast<ANActImpl*>(context->saved_data["module"].toInt());
+    const torch::AutoGradMode enable(true);
+    const auto x = context->get_saved_variables()[0].detach().requires_grad_(true);
+    const auto y = module->forward(x);
+    torch::autograd::backward({y}, {gradients[0]});
+    return {x.grad(), torch::Tensor()};
+  }
+};
+
+TEST(ANAct, MovesOnceUnderActivationCheckpointing) {
+  for (const auto source : {StatisticsSource::previous, StatisticsSource::running, StatisticsSource::batch}) {
+    torch::manual_seed(8);
+    ANAct plain(ANActOptions("silu").statistics(source));
+    const auto checkpointed = std::dynamic_pointer_cast<ANActImpl>(plain->clone());
+    for (int step = 0; step < 5; ++step) {
+      // Two passes before their backward passes, as with gradient accumulation.
+      std::vector<torch::Tensor> plain_x, plain_y, other_x, other_y;
+      for (int part = 0; part < 2; ++part) {
+        const auto x = torch::randn({200}) * (1 + step);
+        plain_x.push_back(x.clone().requires_grad_(true));
+        other_x.push_back(x.clone().requires_grad_(true));
+        plain_y.push_back(plain->forward(plain_x.back()));
+        other_y.push_back(Checkpoint::apply(other_x.back(), checkpointed.get()));
+        EXPECT_TRUE(torch::equal(plain_y.back(), other_y.back()));
+      }
+      for (int part = 0; part < 2; ++part) {
+        plain_y[part].square().sum().backward();
+        other_y[part].square().sum().backward();
+        EXPECT_TRUE(torch::equal(plain_x[part].grad(), other_x[part].grad())) << to_string(source) << step << part;
+      }
+      EXPECT_TRUE(torch::equal(plain->alpha.grad(), checkpointed->alpha.grad()));
+      EXPECT_EQ(plain->statistics(), checkpointed->statistics());
+      EXPECT_EQ(checkpointed->num_batches_tracked.item<std::int64_t>(), 2 * (step + 1));
+    }
+  }
+}
+
 TEST(ANAct, PrintsWhatIsNotTheDefault) {
   std::stringstream text;
   text << *ANAct() << "\n"

@@ -255,7 +255,7 @@ TEST(Fallback, AgreesWithTheFusedOperators) {
       const auto [plain_y, plain_moments, plain_map] = fallback::forward(
           x, alpha_tensor(), running.output_mean, running.output_square, running.input_variance, running.backward_gain,
           running.num_batches_tracked, c10::string_view(name), {}, c10::string_view(source), "compromise", "input",
-          "activation", true, 0.1, 10, 0.1, 0, 0, true);
+          "activation", true, 0.1, 10, 0.1, 0, 0, true, std::nullopt);
       EXPECT_LE(largest_difference(y, plain_y), 2e-6);
       EXPECT_LE((moments / plain_moments - 1).abs().max().item<double>(), 1e-4);
       EXPECT_LE(largest_difference(map, plain_map), 1e-6);
@@ -326,6 +326,21 @@ TEST(Forward, ANonFiniteBatchIsNormalizedByTheRunningStatistics) {
   const auto map =
       std::get<2>(forward(x, alpha_tensor(), running, parse_activation("silu"), StatisticsSource::batch, {}, {}, true));
   EXPECT_NEAR(map[0].item<double>(), factors(read(running), static_cast<float>(kAlpha), {}).scale, 1e-12);
+}
+
+TEST(Forward, TakesKnownFactorsAsTheyAre) {
+  const auto x = at::randn({40}, at::kDouble);
+  const auto known = at::tensor({2.0, -0.5, 0.1, 0.2}, at::kDouble);
+  for (const auto dtype : {at::kFloat, at::kDouble}) {
+    for (const auto source : {StatisticsSource::previous, StatisticsSource::batch}) {
+      const auto input = x.to(dtype);
+      const auto [y, moments, map] =
+          forward(input, alpha_tensor(), make_running(kSome), parse_activation("silu"), source, {}, {}, true, known);
+      EXPECT_LE(largest_difference(y, 2 * at::silu(x) - 0.5), 1e-6);
+      EXPECT_TRUE(at::equal(map, known));
+      EXPECT_EQ(moments[0].item<double>(), 40);
+    }
+  }
 }
 
 TEST(Forward, DoubleBackwardMatchesFiniteDifferences) {

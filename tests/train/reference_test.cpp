@@ -38,11 +38,11 @@ at::Generator stream(std::uint64_t seed, std::uint64_t purpose) {
   return at::detail::createCPUGenerator(z ^ z >> 31);
 }
 
-struct Pair {
+struct Activated {
   Tensor value, slope;
 };
 
-Pair apply(const std::string& activation, const Tensor& x) {
+Activated activate(const std::string& activation, const Tensor& x) {
   if (activation == "relu") return {x.clamp_min(0), x.gt(0).to(torch::kDouble)};
   const auto sigmoid = 1 / (1 + (-x).exp());
   return {x * sigmoid, sigmoid * (1 + x * (1 - sigmoid))};
@@ -53,7 +53,7 @@ struct Statistics {
 };
 
 Statistics measure(const std::string& activation, const Tensor& x) {
-  const auto [value, slope] = apply(activation, x.detach());
+  const auto [value, slope] = activate(activation, x.detach());
   return {.mean = value.mean().item<double>(),
           .square = value.square().mean().item<double>(),
           .variance = (x.detach() - x.detach().mean()).square().mean().item<double>(),
@@ -65,7 +65,7 @@ Statistics measure_normal(const std::string& activation) {
   constexpr int kPoints = 200'000;
   const auto x = (at::arange(kPoints, torch::kDouble) + 0.5) * (20.0 / kPoints) - 10;
   const auto weight = (-x.square() / 2).exp() * (20.0 / kPoints) / std::sqrt(2 * M_PI);
-  const auto [value, slope] = apply(activation, x);
+  const auto [value, slope] = activate(activation, x);
   return {.mean = (value * weight).sum().item<double>(),
           .square = (value.square() * weight).sum().item<double>(),
           .variance = 1,
@@ -124,7 +124,7 @@ class Network {
       if (&layer == &layers_.back()) return z;
       if (traces != nullptr) traces->linear.push_back(z);
       if (recipe_.norm == Norm::batch) z = batch_norm(layer, z, training, update);
-      x = recipe_.norm == Norm::anact ? anact(layer, z, training, update) : apply(recipe_.activation, z).value;
+      x = recipe_.norm == Norm::anact ? anact(layer, z, training, update) : activate(recipe_.activation, z).value;
       if (traces != nullptr) traces->activation.push_back(x);
     }
     return x;
@@ -186,7 +186,7 @@ class Network {
       ++layer.batches;
     }
     const double centre = recipe_.centre ? used.mean : 0;
-    return (lambda_of(used) + 0.3 * layer.alpha.tanh()) * (apply(recipe_.activation, z).value - centre);
+    return (lambda_of(used) + 0.3 * layer.alpha.tanh()) * (activate(recipe_.activation, z).value - centre);
   }
 
   const Recipe& recipe_;

@@ -140,13 +140,15 @@ struct Hardswish {
 
 struct Softsign {
   static constexpr auto kKind = ActivationKind::softsign;
-  static constexpr Accuracy kAccuracy{.value_ulp = 2, .slope_ulp = 3};
+  static constexpr Accuracy kAccuracy{.value_ulp = 2, .slope_ulp = 4};
   explicit Softsign(const Activation&) {}
 
   template <class D, class V>
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
+    // The derivative stays a normal number.
+    constexpr double kLimit = sizeof(hn::TFromD<D>) == 4 ? 0x1p63 : 0x1p511;
     const auto one = Constant(d, 1);
-    const auto clamped = Clamp(d, -0x1p100, 0x1p100, x);
+    const auto clamped = Clamp(d, -kLimit, kLimit, x);
     const auto inverse = hn::Div(one, hn::Add(one, hn::Abs(clamped)));
     return {hn::Mul(clamped, inverse), hn::Mul(inverse, inverse)};
   }
@@ -263,18 +265,18 @@ struct GeluTanh {
     low = hn::MulAdd(square.low, hn::Set(d, kCubic[0]), low);
     low = hn::MulAdd(square.high, hn::Set(d, kCubic[1]), low);
     const auto w = Product(d, clamped, factor);
-    const auto e = SplitExp(d, hn::Neg(w.high), hn::NegMulAdd(clamped, low, hn::Neg(w.low))).Exp();
+    const auto e = SplitExp(d, TwoPart<V>{hn::Neg(w.high), hn::NegMulAdd(clamped, low, hn::Neg(w.low))}).Exp();
     const auto sigmoid = hn::Div(one, hn::Add(one, e));
     const auto complement = hn::Mul(e, sigmoid);
     // x * w'(x)
-    const auto growth = hn::Mul(clamped, hn::MulAdd(cubic.high, Constant(d, 3), rate));
+    const auto growth = hn::Mul(clamped, hn::MulAdd(cubic.high, Constant(d, 3), hn::Set(d, kRate[0] + kRate[1])));
     return {hn::Mul(above, sigmoid), hn::Mul(sigmoid, hn::MulAdd(growth, complement, one))};
   }
 };
 
 struct Gelu {
   static constexpr auto kKind = ActivationKind::gelu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 6, .slope_ulp = 4, .slope_floor = 0.25};
   explicit Gelu(const Activation&) {}
 
   template <class D, class V>
@@ -292,7 +294,7 @@ struct Gelu {
 // tanh(softplus(x)) = n / (n + 2) with n = e (e + 2), e = exp(x), and its derivative is 4 e (e + 1) / (n + 2)^2.
 struct Mish {
   static constexpr auto kKind = ActivationKind::mish;
-  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 4, .slope_floor = 0.25};
   explicit Mish(const Activation&) {}
 
   template <class D, class V>
@@ -300,7 +302,7 @@ struct Mish {
     constexpr double kLimit = kExpLimit<hn::TFromD<D>>;
     const auto two = Constant(d, 2);
     const auto above = AtLeast(d, -kLimit, x);
-    const auto clamped = AtMost(d, kLimit / 2 - 1, above);
+    const auto clamped = AtMost(d, kLimit / 2 - 4, above);
     const auto e = Exp(d, clamped);
     const auto n = hn::Mul(e, hn::Add(e, two));
     const auto inverse = hn::Div(Constant(d, 1), hn::Add(n, two));
@@ -363,7 +365,7 @@ struct TanhActivation {
 
 struct Tanhshrink {
   static constexpr auto kKind = ActivationKind::tanhshrink;
-  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 4};
+  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 4};
   explicit Tanhshrink(const Activation&) {}
 
   template <class D, class V>

@@ -2,7 +2,7 @@
 //
 // With P and Q the polynomials of a pair Numerator, Denominator, constant term first:
 //   ExpTail     exp(r) = 1 + r + r^2 P(r) for |r| <= ln 2 / 2
-//   Log1p       log(1 + x) = x P(x) / Q(x) for x in [0, 1]
+//   Log1p       log(1 + x) = x - x^2 P(x) / Q(x) for x in [0, 1]
 //   NormalTail  Phi(-t) = exp(-t^2 / 2) P(t) / Q(t) for t >= 0, Phi the standard normal distribution function
 //   Tanhshrink  x - tanh(x) = x^3 P(x^2) / Q(x^2) for |x| <= sqrt(2)
 // Ln2, and the constants of gelu's approximation by tanh, are sums of two numbers.
@@ -20,9 +20,9 @@ struct Coefficients<float> {
   static constexpr std::array<float, 2> kLn2{0.693145752F, 1.42860677e-6F};
   // Error relative to exp(r) 8.0e-9.
   static constexpr std::array<float, 5> kExpTail{0.5F, 0.16666577F, 0.0416665546F, 0.00836317905F, 0.00139261836F};
-  // Relative error 3.0e-9.
-  static constexpr std::array<float, 4> kLog1pNumerator{0.999999997F, 1.05361573F, 0.230985949F, 0.00320732984F};
-  static constexpr std::array<float, 4> kLog1pDenominator{1.0F, 1.55361543F, 0.674465638F, 0.0725296378F};
+  // Relative error 2.9e-8.
+  static constexpr std::array<float, 3> kLog1pNumerator{0.499999985F, 0.455030938F, 0.0739955224F};
+  static constexpr std::array<float, 4> kLog1pDenominator{1.0F, 1.57672637F, 0.699171106F, 0.0775879228F};
   // Relative error 6.2e-9.
   static constexpr std::array<float, 5> kNormalTailNumerator{0.500000002F, 0.434757464F, 0.180576754F, 0.0397260612F,
                                                              0.00397853406F};
@@ -50,22 +50,22 @@ struct Coefficients<double> {
                                                    2.7557273643110295e-7,
                                                    2.5105217004720745e-8,
                                                    2.0914686968086877e-9};
-  // Relative error 3.2e-18.
-  static constexpr std::array<double, 8> kLog1pNumerator{1.0,
-                                                         2.6122436079293815,
-                                                         2.5143971362394698,
-                                                         1.0922380644903839,
-                                                         0.20889798444071614,
-                                                         0.013962534973794512,
-                                                         9.1469693396094023e-5,
-                                                         -1.0813380291092214e-6};
-  static constexpr std::array<double, 7> kLog1pDenominator{1.0,
-                                                           3.1122436079293802,
-                                                           3.7371856068709118,
-                                                           2.1734163319470111,
-                                                           0.62793851680866807,
-                                                           0.081974029189452731,
-                                                           0.0035327342869779397};
+  // Relative error 1.3e-18.
+  static constexpr std::array<double, 7> kLog1pNumerator{0.5,
+                                                         1.3703652700310574,
+                                                         1.4115299274977496,
+                                                         0.67895908601827022,
+                                                         0.15385673979673668,
+                                                         0.014495917739318247,
+                                                         3.8891149470096779e-4};
+  static constexpr std::array<double, 8> kLog1pDenominator{1.0,
+                                                           3.407397206728781,
+                                                           4.5946579928147228,
+                                                           3.1173248972142862,
+                                                           1.118226630702558,
+                                                           0.20359222112289303,
+                                                           0.016312009703437711,
+                                                           3.9325818271365344e-4};
   // Relative error 1.6e-18.
   static constexpr std::array<double, 11> kNormalTailNumerator{0.5,
                                                                0.82542211305808653,

@@ -50,8 +50,9 @@ def exp_tail(r):
     return m.fsum(r**k / m.factorial(k + 2) for k in range(40))
 
 
-def log1p_over_x(x):
-    return m.log1p(x) / x if x else mpf(1)
+def log1p_tail(x):
+    """(x - log(1 + x)) / x^2."""
+    return (x - m.log1p(x)) / x**2 if x > mpf(10) ** -15 else mpf(1) / 2 - x / 3
 
 
 def scaled_normal_tail(t):
@@ -112,7 +113,7 @@ def write(name, round_to, digits, suffix, ln2_bits, sizes):
     top, _, error = interpolate(exp_tail, half, tail, 0, start=-half)
     print(f"  // Error relative to exp(r) {m.nstr(error * half**2 / 2, 2)}.")
     writer.array("kExpTail", top)
-    writer.rational("Log1p", *interpolate(log1p_over_x, 1, *log1p))
+    writer.rational("Log1p", *interpolate(log1p_tail, 1, *log1p))
     writer.rational("NormalTail", *interpolate(scaled_normal_tail, *normal))
     writer.rational("Tanhshrink", *interpolate(tanhshrink_over_cube, 2, *shrink))
     rate = 2 * m.sqrt(2 / m.pi)
@@ -127,7 +128,7 @@ print("""// Written by coefficients.py; do not edit.
 //
 // With P and Q the polynomials of a pair Numerator, Denominator, constant term first:
 //   ExpTail     exp(r) = 1 + r + r^2 P(r) for |r| <= ln 2 / 2
-//   Log1p       log(1 + x) = x P(x) / Q(x) for x in [0, 1]
+//   Log1p       log(1 + x) = x - x^2 P(x) / Q(x) for x in [0, 1]
 //   NormalTail  Phi(-t) = exp(-t^2 / 2) P(t) / Q(t) for t >= 0, Phi the standard normal distribution function
 //   Tanhshrink  x - tanh(x) = x^3 P(x^2) / Q(x^2) for |x| <= sqrt(2)
 // Ln2, and the constants of gelu's approximation by tanh, are sums of two numbers.
@@ -139,6 +140,6 @@ namespace anact::kernels {
 
 template <typename T>
 struct Coefficients;""")
-write("float", single, 9, "F", 16, (4, (3, 3), (mpf("13.3"), 4, 5, 0, 3), (1, 2)))
-write("double", double, 17, "", 42, (10, (7, 6), (mpf("37.7"), 10, 11, 0, 4), (3, 4)))
+write("float", single, 9, "F", 16, (4, (2, 3), (mpf("13.3"), 4, 5, 0, 3), (1, 2)))
+write("double", double, 17, "", 42, (10, (6, 7), (mpf("37.7"), 10, 11, 0, 4), (3, 4)))
 print("\n}  // namespace anact::kernels")

@@ -18,14 +18,18 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
+ForwardResult forward_below(ANACT_FORWARD_PARAMETERS) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  static const auto handle = c10::Dispatcher::singleton()
+                                 .findSchemaOrThrow("anact::forward", "")
+                                 .typed<ForwardResult(ANACT_FORWARD_PARAMETERS)>();
+  return handle.call(ANACT_FORWARD_ARGUMENTS);
+}
+
 class ForwardFunction : public torch::autograd::Function<ForwardFunction> {
  public:
   static variable_list forward(AutogradContext* context, ANACT_FORWARD_PARAMETERS) {
-    const at::AutoDispatchBelowADInplaceOrView below;
-    static const auto handle = c10::Dispatcher::singleton()
-                                   .findSchemaOrThrow("anact::forward", "")
-                                   .typed<ForwardResult(ANACT_FORWARD_PARAMETERS)>();
-    auto [output, moments, factors] = handle.call(ANACT_FORWARD_ARGUMENTS);
+    auto [output, moments, factors] = forward_below(ANACT_FORWARD_ARGUMENTS);
     context->save_for_backward({input, alpha, factors});
     context->mark_non_differentiable({moments, factors});
     context->set_materialize_grads(false);
@@ -36,7 +40,7 @@ class ForwardFunction : public torch::autograd::Function<ForwardFunction> {
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     // One slot for each argument of forward.
-    variable_list result(20);
+    variable_list result(21);
     if (!gradients[0].defined()) return result;
     const auto saved = context->get_saved_variables();
     Activation activation{.kind = static_cast<ActivationKind>(context->saved_data["kind"].toInt())};
@@ -52,6 +56,10 @@ class ForwardFunction : public torch::autograd::Function<ForwardFunction> {
 };
 
 ForwardResult forward_autograd(ANACT_FORWARD_PARAMETERS) {
+  // Without a gradient to come, the bookkeeping would cost more than a small tensor's pass.
+  if (!at::GradMode::is_enabled() || !(input.requires_grad() || alpha.requires_grad())) {
+    return forward_below(ANACT_FORWARD_ARGUMENTS);
+  }
   const auto result = ForwardFunction::apply(ANACT_FORWARD_ARGUMENTS);
   return {result[0], result[1], result[2]};
 }

@@ -69,23 +69,62 @@ Moments to_moments(const at::Tensor& tensor) {
           .slope_square_sum = m[5]};
 }
 
-bool fused(const at::Tensor& input, ActivationKind kind) {
-  return input.scalar_type() == at::kFloat && kernels::has_float32(kind);
+Factors to_factors(const at::Tensor& tensor) {
+  const double* f = tensor.const_data_ptr<double>();
+  return {.scale = f[0], .offset = f[1], .centre = f[2], .scale_slope = f[3]};
 }
 
-// One pass over dense memory. Writes unless y is null, measures unless `moments` is null.
-void pass(const Activation& activation, const float* x, std::int64_t size, const Factors& map, float* y,
-          Moments* moments) {
-  const auto blocks = static_cast<std::int64_t>(kernels::block_count(static_cast<std::size_t>(size)));
+// Outputs of at least this many bytes go past the caches, which could not hold them anyway.
+constexpr std::int64_t kStreamingBytes = std::int64_t{64} << 20;
+
+// Calls visit with a null pointer of the kernels' element type for `dtype`.
+template <class Visit>
+void visit_type(at::ScalarType dtype, Visit visit) {
+  switch (dtype) {
+    case at::kFloat:
+      return visit(static_cast<float*>(nullptr));
+    case at::kDouble:
+      return visit(static_cast<double*>(nullptr));
+    case at::kBFloat16:
+      return visit(static_cast<kernels::BFloat16*>(nullptr));
+    case at::kHalf:
+      return visit(static_cast<kernels::Float16*>(nullptr));
+    default:
+      TORCH_CHECK_TYPE(false, "anact: no kernel for ", dtype);
+  }
+}
+
+bool fused(const at::Tensor& input, ActivationKind kind) {
+  const auto dtype = input.scalar_type();
+  const bool known = dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16 || dtype == at::kHalf;
+  return known && kernels::has_kernel(kind);
+}
+
+// Runs body(first element, number of elements, first block) over all blocks, on several threads.
+template <class Body>
+void over_blocks(std::int64_t size, const Body& body) {
   constexpr auto length = static_cast<std::int64_t>(kernels::kBlockSize);
-  std::vector<Moments> parts;
-  if (moments != nullptr) parts.resize(static_cast<std::size_t>(blocks));
+  const auto blocks = static_cast<std::int64_t>(kernels::block_count(static_cast<std::size_t>(size)));
   at::parallel_for(0, blocks, kGrain, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t first = begin * length;
-    const std::int64_t last = std::min(size, end * length);
-    kernels::forward_f32(activation, x + first, static_cast<std::size_t>(last - first), static_cast<float>(map.scale),
-                         static_cast<float>(map.offset), y == nullptr ? nullptr : y + first,
-                         moments == nullptr ? nullptr : parts.data() + begin);
+    body(first, static_cast<std::size_t>(std::min(size, end * length) - first), begin);
+  });
+}
+
+// One pass over dense memory. Writes to `output` unless it is null, measures unless `moments` is null.
+void pass(const Activation& activation, const at::Tensor& input, const Factors& map, const at::Tensor* output,
+          Moments* moments) {
+  const std::int64_t size = input.numel();
+  std::vector<Moments> parts;
+  if (moments != nullptr) parts.resize(kernels::block_count(static_cast<std::size_t>(size)));
+  visit_type(input.scalar_type(), [&]<class T>(T*) {
+    const auto* x = static_cast<const T*>(input.const_data_ptr());
+    auto* y = output == nullptr ? nullptr : static_cast<T*>(output->mutable_data_ptr());
+    const bool streaming = static_cast<std::int64_t>(input.nbytes()) >= kStreamingBytes;
+    over_blocks(size, [&](std::int64_t first, std::size_t count, std::int64_t block) {
+      kernels::forward(activation, x + first, count, map.scale, map.offset, y == nullptr ? nullptr : y + first,
+                       moments == nullptr ? nullptr : parts.data() + block, streaming);
+    });
   });
   // In the order of the blocks, so that the bits do not depend on the threads.
   for (const Moments& part : parts) moments->merge(part);
@@ -96,12 +135,10 @@ ForwardResult forward_cpu(ANACT_FORWARD_PARAMETERS) {
   if (!fused(input, configuration.activation.kind)) return fallback::forward(ANACT_FORWARD_ARGUMENTS);
 
   const auto dense = input.is_non_overlapping_and_dense() ? input : input.contiguous();
-  const float* x = dense.const_data_ptr<float>();
-  const std::int64_t size = dense.numel();
   Moments moments;
   Statistics chosen = read(ANACT_RUNNING);
-  if (configuration.uses_batch() && size > 0) {
-    pass(configuration.activation, x, size, {}, nullptr, &moments);
+  if (configuration.uses_batch() && dense.numel() > 0) {
+    pass(configuration.activation, dense, {}, nullptr, &moments);
     const Statistics batch = to_statistics(moments);
     if (accepts(chosen, batch, gate_low, gate_high)) {
       const auto tracked = *num_batches_tracked.const_data_ptr<std::int64_t>();
@@ -109,10 +146,10 @@ ForwardResult forward_cpu(ANACT_FORWARD_PARAMETERS) {
       chosen = alone ? batch : blend(chosen, batch, batch_weight(tracked, momentum));
     }
   }
-  const Factors map = factors(chosen, read(alpha), configuration.options);
-  auto output = at::empty_like(dense);
+  const Factors map = known_factors ? to_factors(*known_factors) : factors(chosen, read(alpha), configuration.options);
+  const auto output = at::empty_like(dense);
   const bool measure = training && !configuration.uses_batch();
-  pass(configuration.activation, x, size, map, output.mutable_data_ptr<float>(), measure ? &moments : nullptr);
+  pass(configuration.activation, dense, map, &output, measure ? &moments : nullptr);
   return {output, training ? to_tensor(moments) : at::empty({0}, at::kDouble),
           to_tensor({map.scale, map.offset, map.centre, map.scale_slope})};
 }
@@ -123,23 +160,19 @@ BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
   check_backward(grad, input, factors);
 
   const auto dense = input.is_non_overlapping_and_dense() ? input : input.contiguous();
-  auto grad_input = at::empty_like(dense);
+  const auto grad_input = at::empty_like(dense);
   // Element i of every tensor must be the same element.
   const auto g = grad.strides() == dense.strides() ? grad : at::empty_like(dense).copy_(grad);
-  const float* x_data = dense.const_data_ptr<float>();
-  const float* g_data = g.const_data_ptr<float>();
-  auto* dx = grad_input.mutable_data_ptr<float>();
-  const double* map = factors.const_data_ptr<double>();
-  const auto scale = static_cast<float>(map[0]);
-  const std::int64_t size = dense.numel();
-  const auto blocks = static_cast<std::int64_t>(kernels::block_count(static_cast<std::size_t>(size)));
-  constexpr auto length = static_cast<std::int64_t>(kernels::kBlockSize);
-  std::vector<kernels::GradientSums> parts(static_cast<std::size_t>(blocks));
-  at::parallel_for(0, blocks, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t first = begin * length;
-    const std::int64_t last = std::min(size, end * length);
-    kernels::backward_f32(chosen, x_data + first, g_data + first, static_cast<std::size_t>(last - first), scale,
-                          dx + first, parts.data() + begin);
+  const Factors map = to_factors(factors);
+  std::vector<kernels::GradientSums> parts(kernels::block_count(static_cast<std::size_t>(dense.numel())));
+  visit_type(dense.scalar_type(), [&]<class T>(T*) {
+    const auto* x = static_cast<const T*>(dense.const_data_ptr());
+    const auto* dy = static_cast<const T*>(g.const_data_ptr());
+    auto* dx = static_cast<T*>(grad_input.mutable_data_ptr());
+    const bool streaming = static_cast<std::int64_t>(dense.nbytes()) >= kStreamingBytes;
+    over_blocks(dense.numel(), [&](std::int64_t first, std::size_t count, std::int64_t block) {
+      kernels::backward(chosen, x + first, dy + first, count, map.scale, dx + first, parts.data() + block, streaming);
+    });
   });
   kernels::GradientSums sums;
   for (const auto& part : parts) {
@@ -147,7 +180,7 @@ BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
     sums.gradient_value += part.gradient_value;
   }
   auto grad_alpha = at::empty({}, alpha.options());
-  const double total = map[3] * (sums.gradient_value - map[2] * sums.gradient);
+  const double total = map.scale_slope * (sums.gradient_value - map.centre * sums.gradient);
   if (grad_alpha.scalar_type() == at::kFloat || grad_alpha.scalar_type() == at::kDouble) {
     write(grad_alpha, total);
   } else {

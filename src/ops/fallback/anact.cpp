@@ -125,7 +125,7 @@ ForwardResult forward(ANACT_FORWARD_PARAMETERS) {
         blend(statistics_used, batch, alone ? at::ones_like(batch.output_mean) : weight(num_batches_tracked, momentum),
               accepted(statistics_used, batch, configuration.update));
   }
-  const auto map = factors(statistics_used, alpha, configuration.options);
+  const auto map = known_factors ? known_factors->clone() : factors(statistics_used, alpha, configuration.options);
   auto output = empty_output(input);
   output.copy_(f * map[0].to(x.scalar_type()) + map[1].to(x.scalar_type()));
   return {output, moments, map};
