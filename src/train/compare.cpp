@@ -92,6 +92,25 @@ nlohmann::json numbers(const std::vector<double>& values) {
   return result;
 }
 
+// The mean of f over all elements, added up in order on one thread: the same bits for every number of threads.
+template <class F>
+double mean_of(const torch::Tensor& tensor, F f) {
+  const auto values = tensor.detach().to(torch::kDouble).contiguous();
+  const double* data = values.const_data_ptr<double>();
+  double sum = 0;
+  for (std::int64_t i = 0; i < values.numel(); ++i) sum += f(data[i]);
+  return sum / static_cast<double>(values.numel());
+}
+
+double second_moment(const torch::Tensor& tensor) {
+  return mean_of(tensor, [](double x) { return x * x; });
+}
+
+double variance(const torch::Tensor& tensor) {
+  const double mean = mean_of(tensor, [](double x) { return x; });
+  return mean_of(tensor, [mean](double x) { return (x - mean) * (x - mean); });
+}
+
 // The members of a `layers` event that describe the network as it is, in training mode.
 nlohmann::json measure_layers(models::MLP& model, const data::Samples& samples) {
   const KeepBuffers keep(*model);
@@ -109,12 +128,8 @@ nlohmann::json measure_layers(models::MLP& model, const data::Samples& samples) 
 
   std::vector<double> second_moments;
   std::vector<double> gradient_variances;
-  for (const auto& output : trace.activations) {
-    second_moments.push_back(output.detach().to(torch::kDouble).square().mean().item<double>());
-  }
-  for (const auto& gradient : gradients) {
-    gradient_variances.push_back(gradient.to(torch::kDouble).var(false).item<double>());
-  }
+  for (const auto& output : trace.activations) second_moments.push_back(second_moment(output));
+  for (const auto& gradient : gradients) gradient_variances.push_back(variance(gradient));
   nlohmann::json result{{"activation_second_moment", numbers(second_moments)},
                         {"gradient_variance", numbers(gradient_variances)}};
   if (!lambdas.empty()) result["lambda"] = numbers(lambdas);

@@ -67,6 +67,8 @@ class Program {
       }
       const rlimit memory{setting.memory, setting.memory};
       if (setting.memory != RLIM_INFINITY) ::setrlimit(RLIMIT_AS, &memory);
+      // Threads that wait for each other on a busy machine would take most of the time.
+      ::setenv("OMP_NUM_THREADS", "1", 0);
       for (const auto& [name, value] : setting.environment) ::setenv(name.c_str(), value.c_str(), 1);
       ::execv(pointers[0], pointers.data());
       ::_exit(127);

@@ -59,7 +59,10 @@ TEST(Program, HelpAndVersion) {
 }
 
 TEST(Program, WhatCannotBeParsed) {
-  EXPECT_TRUE(has(refusal({}), "expected a command: compare, gains, report, info"));
+  const auto message = refusal({});
+  for (const char* part : {"expected a command: ", "compare", "gains", "report", "info"}) {
+    EXPECT_TRUE(has(message, part)) << message;
+  }
   EXPECT_TRUE(has(refusal({"gians"}), "unknown command 'gians'; did you mean gains"));
   EXPECT_TRUE(has(refusal({"frobnicate"}), "unknown command 'frobnicate'; there are compare"));
   EXPECT_TRUE(has(refusal({"--frobnicate"}), "--frobnicate"));
@@ -101,9 +104,11 @@ TEST(Gains, Csv) {
     ASSERT_EQ(fields.size(), 6u) << lines[i];
     rows[fields[0]] = lines[i];
   }
-  // 1 / sqrt(2 pi), 1/2, 1/2, 1/2, sqrt(2); and what leaves everything as it is.
+  // 1 / sqrt(2 pi), 1/2, 1/2, 1/2, sqrt(2).
   EXPECT_EQ(rows["relu"], "relu,0.398942280401,0.5,0.5,0.5,1.41421356237");
-  EXPECT_EQ(rows["identity"], "identity,0,1,1,1,1");
+  // What leaves everything as it is; the quadrature of its mean leaves a rounding error.
+  EXPECT_TRUE(rows["identity"].ends_with(",1,1,1,1")) << rows["identity"];
+  EXPECT_NEAR(std::stod(fields_of(rows["identity"])[1]), 0, 1e-15);
   for (const char* name :
        {"relu6",     "leaky_relu",  "elu",      "selu",       "celu",       "gelu",    "gelu(approximate=tanh)",
         "silu",      "mish",        "softplus", "softsign",   "tanh",       "sigmoid", "logsigmoid",

@@ -164,7 +164,7 @@ TEST_P(BlocksTest, VarianceSurvivesALargeMeanAndAnOutlierAtTheFront) {
       forward(relu, x.data(), x.size(), 1, 0, static_cast<T*>(nullptr), moments.data());
       const auto all = total(moments);
       EXPECT_NEAR(all.input_mean, static_cast<double>(expected.mean), 1e-5);
-      EXPECT_NEAR(all.input_m2 / static_cast<double>(expected.m2), 1, 1e-5);
+      EXPECT_NEAR(all.input_m2 / static_cast<double>(expected.m2), 1, 2e-5);
     }
   });
 }

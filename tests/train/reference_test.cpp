@@ -28,6 +28,8 @@ struct Recipe {
   bool previous = true;
   bool centre = true;
   double momentum = 0.1;
+
+  friend void PrintTo(const Recipe& recipe, std::ostream* stream) { *stream << recipe.arm; }
 };
 
 // SplitMix64 of the seed and the purpose: the weights are purpose 0, the order of epoch e is purpose 1 + e.

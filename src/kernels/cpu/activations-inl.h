@@ -10,10 +10,9 @@
 #define ANACT_KERNELS_CPU_ACTIVATIONS_INL_H_
 #endif
 
-#include <hwy/highway.h>
-
 #include "anact/activation.h"
 #include "kernels/accuracy.h"
+#include "kernels/cpu/highway.h"
 #include "kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -140,7 +139,7 @@ struct Hardswish {
 
 struct Softsign {
   static constexpr auto kKind = ActivationKind::softsign;
-  static constexpr Accuracy kAccuracy{.value_ulp = 2, .slope_ulp = 4};
+  static constexpr Accuracy kAccuracy{.value_ulp = 2.5, .slope_ulp = 4};
   explicit Softsign(const Activation&) {}
 
   template <class D, class V>
@@ -159,7 +158,7 @@ struct Softsign {
 // scale * x above 0 and scale * alpha * (exp(x) - 1) below.
 struct Elu {
   static constexpr auto kKind = ActivationKind::elu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 3};
+  static constexpr Accuracy kAccuracy{.value_ulp = 2, .slope_ulp = 2};
   double scale, negative;
   explicit Elu(const Activation& activation) : Elu(1, activation.parameters[0]) {}
   Elu(double positive_scale, double negative_scale) : scale(positive_scale), negative(negative_scale) {}
@@ -184,7 +183,7 @@ struct Selu : Elu {
 
 struct Celu {
   static constexpr auto kKind = ActivationKind::celu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 3};
+  static constexpr Accuracy kAccuracy{.value_ulp = 2, .slope_ulp = 2};
   double alpha;
   ExpRates rates;
   explicit Celu(const Activation& activation) : alpha(activation.parameters[0]), rates(1 / alpha) {}
@@ -206,7 +205,7 @@ struct Celu {
 
 struct Sigmoid {
   static constexpr auto kKind = ActivationKind::sigmoid;
-  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 4};
+  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 5};
   explicit Sigmoid(const Activation&) {}
 
   template <class D, class V>
@@ -222,7 +221,7 @@ struct Sigmoid {
 
 struct Silu {
   static constexpr auto kKind = ActivationKind::silu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 4, .slope_floor = 0.25};
   explicit Silu(const Activation&) {}
 
   template <class D, class V>
@@ -241,7 +240,7 @@ struct Silu {
 // x * sigmoid(w) with w = x * (rate + cubic * x^2), 2 sqrt(2 / pi) and 0.044715 times that.
 struct GeluTanh {
   static constexpr auto kKind = ActivationKind::gelu_tanh;
-  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 4, .slope_floor = 0.25};
   explicit GeluTanh(const Activation&) {}
 
   template <class D, class V>
@@ -276,7 +275,7 @@ struct GeluTanh {
 
 struct Gelu {
   static constexpr auto kKind = ActivationKind::gelu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 6, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 7.5, .slope_ulp = 4, .slope_floor = 0.25};
   explicit Gelu(const Activation&) {}
 
   template <class D, class V>
@@ -294,7 +293,7 @@ struct Gelu {
 // tanh(softplus(x)) = n / (n + 2) with n = e (e + 2), e = exp(x), and its derivative is 4 e (e + 1) / (n + 2)^2.
 struct Mish {
   static constexpr auto kKind = ActivationKind::mish;
-  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 5, .slope_floor = 0.25};
   explicit Mish(const Activation&) {}
 
   template <class D, class V>
@@ -337,7 +336,7 @@ struct Softplus {
 
 struct Logsigmoid {
   static constexpr auto kKind = ActivationKind::logsigmoid;
-  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 4};
+  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 4};
   explicit Logsigmoid(const Activation&) {}
 
   template <class D, class V>
@@ -350,7 +349,7 @@ struct Logsigmoid {
 
 struct TanhActivation {
   static constexpr auto kKind = ActivationKind::tanh;
-  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 4};
+  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 5};
   explicit TanhActivation(const Activation&) {}
 
   template <class D, class V>
@@ -365,7 +364,7 @@ struct TanhActivation {
 
 struct Tanhshrink {
   static constexpr auto kKind = ActivationKind::tanhshrink;
-  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 4};
+  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 4.5};
   explicit Tanhshrink(const Activation&) {}
 
   template <class D, class V>

@@ -8,7 +8,6 @@
 #endif
 
 #include <hwy/cache_control.h>
-#include <hwy/highway.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -16,6 +15,7 @@
 
 #include "kernels/cpu/activations-inl.h"
 #include "kernels/cpu/elements-inl.h"
+#include "kernels/cpu/highway.h"
 #include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -209,8 +209,8 @@ template <bool kWrite, bool kMeasure, class Act, class T>
 void ForwardBlocks(const Act& act, const T* x, std::size_t size, double scale, double offset, T* y, bool streaming,
                    Moments* moments) {
   for (std::size_t at = 0; at < size; at += kBlockSize) {
-    ForwardBlock<kWrite, kMeasure>(act, x + at, std::min(kBlockSize, size - at), static_cast<Arithmetic<T>>(scale),
-                                   static_cast<Arithmetic<T>>(offset), kWrite ? y + at : nullptr, streaming,
+    ForwardBlock<kWrite, kMeasure>(act, x + at, std::min(kBlockSize, size - at), Canonical<T>(scale),
+                                   Canonical<T>(offset), kWrite ? y + at : nullptr, streaming,
                                    kMeasure ? moments++ : nullptr);
   }
 }
@@ -237,8 +237,8 @@ void BackwardElements(const Activation& activation, const T* x, const T* g, std:
   streaming = streaming && CanStream(dx);
   Activations::Visit(activation, [&](const auto& act) {
     for (std::size_t at = 0; at < size; at += kBlockSize) {
-      BackwardBlock(act, x + at, g + at, std::min(kBlockSize, size - at), static_cast<Arithmetic<T>>(scale), dx + at,
-                    streaming, sums++);
+      BackwardBlock(act, x + at, g + at, std::min(kBlockSize, size - at), Canonical<T>(scale), dx + at, streaming,
+                    sums++);
     }
   });
   if (streaming) hwy::FlushStream();

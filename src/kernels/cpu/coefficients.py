@@ -83,7 +83,12 @@ class Writer:
     """Writes the specialization of Coefficients for one type."""
 
     def __init__(self, name, round_to, digits, suffix):
-        self.name, self.round_to, self.digits, self.suffix = name, round_to, digits, suffix
+        self.name, self.round_to, self.digits, self.suffix = (
+            name,
+            round_to,
+            digits,
+            suffix,
+        )
         print(f"\ntemplate <>\nstruct Coefficients<{name}> {{")
 
     def number(self, x):
@@ -92,7 +97,9 @@ class Writer:
 
     def array(self, name, values):
         numbers = ", ".join(self.number(x) for x in values)
-        print(f"  static constexpr std::array<{self.name}, {len(values)}> {name}{{{numbers}}};")
+        print(
+            f"  static constexpr std::array<{self.name}, {len(values)}> {name}{{{numbers}}};"
+        )
 
     def split(self, name, x, bits):
         """x as a sum of two: the first of so few bits that what is made of it is exact."""

@@ -7,12 +7,12 @@
 #define ANACT_KERNELS_CPU_ELEMENTS_INL_H_
 #endif
 
-#include <hwy/highway.h>
-
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
+#include "kernels/cpu/highway.h"
 #include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -40,17 +40,16 @@ HWY_INLINE hn::Vec<D> Widen(D d, hn::Vec<HalfBits> bits, BFloat16) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
 }
 
+// No NaN is looked for: arithmetic gives quiet ones, and their lower bits, which might carry into the sign, are zero as
+// long as no operand brings others (see Canonical).
 template <class D, class V>
 HWY_INLINE hn::Vec<HalfBits> Narrow(D, V v, BFloat16) {
   const hn::RebindToUnsigned<D> du;
   const auto bits = hn::BitCast(du, v);
-  const auto upper = hn::ShiftRight<16>(bits);
   // Just below a half, and one more for an odd last bit: a carry is a rounding up, of a tie to the even neighbour.
-  const auto odd = hn::And(upper, hn::Set(du, 1));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF))));
-  const auto quiet = hn::Or(upper, hn::Set(du, 0x40));
-  const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, rounded);
-  return hn::DemoteTo(HalfBits(), hn::BitCast(hn::RebindToSigned<D>(), result));
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), odd));
+  return hn::DemoteTo(HalfBits(), hn::BitCast(hn::RebindToSigned<D>(), rounded));
 }
 
 // ---- float16 -------------------------------------------------------------------------------------------------------
@@ -107,6 +106,12 @@ HWY_INLINE hn::Vec<HalfBits> Narrow(D d, V v, Float16) {
 }
 
 #endif  // ANACT_HAS_F16C
+
+// A factor of the caller's in the type of the arithmetic, a NaN without its payload.
+template <class T>
+Arithmetic<T> Canonical(double factor) {
+  return factor != factor ? std::numeric_limits<Arithmetic<T>>::quiet_NaN() : static_cast<Arithmetic<T>>(factor);
+}
 
 // ---- Memory --------------------------------------------------------------------------------------------------------
 

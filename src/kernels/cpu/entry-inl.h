@@ -2,9 +2,8 @@
 // foreach_target.h.
 
 // No guard: this is included once for each instruction set, by one file a type.
-#include <hwy/highway.h>
-
 #include "kernels/cpu/blocks-inl.h"
+#include "kernels/cpu/highway.h"
 #include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();

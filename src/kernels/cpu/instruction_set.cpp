@@ -1,8 +1,7 @@
-#include <hwy/highway.h>
-
 #include <cstdint>
 #include <stdexcept>
 
+#include "kernels/cpu/highway.h"
 #include "kernels/kernels.h"
 
 namespace anact::kernels {

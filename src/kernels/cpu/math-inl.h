@@ -1,7 +1,6 @@
 // Elementary functions on vectors of float or double: D is hn::ScalableTag<float> or hn::ScalableTag<double>.
 //
-// Arguments come clamped to where the results are normal numbers, so that no function needs a special case. Clamp and
-// its halves let a NaN through: on x86 the result of min and max is the second operand when either is NaN.
+// Arguments come clamped to where the results are normal numbers, so that no function needs a special case.
 
 #if defined(ANACT_KERNELS_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ANACT_KERNELS_CPU_MATH_INL_H_
@@ -9,8 +8,6 @@
 #else
 #define ANACT_KERNELS_CPU_MATH_INL_H_
 #endif
-
-#include <hwy/highway.h>
 
 #include <array>
 #include <bit>
@@ -20,6 +17,7 @@
 #include <numbers>
 
 #include "kernels/cpu/coefficients.h"
+#include "kernels/cpu/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace anact::kernels::HWY_NAMESPACE {
@@ -30,14 +28,25 @@ HWY_INLINE hn::Vec<D> Constant(D d, double value) {
   return hn::Set(d, static_cast<hn::TFromD<D>>(value));
 }
 
+// The larger of limit and x, or NaN for a NaN.
 template <class D, class V>
 HWY_INLINE V AtLeast(D d, double limit, V x) {
-  return hn::Max(Constant(d, limit), x);
+  const auto low = Constant(d, limit);
+#if HWY_ARCH_X86
+  return hn::Max(low, x);  // gives the second operand when either is NaN
+#else
+  return hn::IfThenElse(hn::Lt(x, low), low, x);
+#endif
 }
 
 template <class D, class V>
 HWY_INLINE V AtMost(D d, double limit, V x) {
-  return hn::Min(Constant(d, limit), x);
+  const auto high = Constant(d, limit);
+#if HWY_ARCH_X86
+  return hn::Min(high, x);
+#else
+  return hn::IfThenElse(hn::Gt(x, high), high, x);
+#endif
 }
 
 template <class D, class V>
