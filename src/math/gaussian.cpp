@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/math/quadrature/gauss_kronrod.hpp>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -60,7 +61,10 @@ double integrate(const Integrand& integrand, const std::vector<double>& breaks) 
       absolute += panel.absolute;
       error += panel.error;
     }
-    if (!(error > kTolerance * absolute) || panels.size() >= kMaxPanels) return integral;
+    if (!(error > kTolerance * absolute) || panels.size() >= kMaxPanels) {
+      // What is left of parts that cancel, as those of an odd function, is rounding.
+      return std::abs(integral) <= std::numeric_limits<double>::epsilon() * absolute ? 0 : integral;
+    }
     std::ranges::pop_heap(panels, by_error);
     const Panel worst = panels.back();
     const double middle = 0.5 * (worst.begin + worst.end);
