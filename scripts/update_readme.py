@@ -55,7 +55,7 @@ def speed_table():
 
 def fill(text, name, content):
     """The text with `content` between the comments that mark the place called `name`."""
-    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.S)
+    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
     text, count = marked.subn(lambda match: match[1] + content + "\n" + match[2], text)
     if count != 1:
         sys.exit(f"update_readme: README.md has no place marked <!-- {name} -->")
@@ -64,9 +64,9 @@ def fill(text, name, content):
 
 def figure_page(report):
     """The page with nothing left but its style and the figure under HEADING."""
-    style = re.search(r"<style>.*?</style>", report, re.S)[0]
+    style = re.search(r"<style>.*?</style>", report, re.DOTALL)[0]
     after = report.split(HEADING, 1)[1]
-    figure = re.search(r"<figure.*?</figure>", after, re.S)[0]
+    figure = re.search(r"<figure.*?</figure>", after, re.DOTALL)[0]
     return f"<!doctype html><meta charset=utf-8>{style}<body style='padding:0.5rem'>{figure}"
 
 

@@ -98,9 +98,9 @@ int run(Options& options) {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
   std::cerr << "Training an MLP of depth " << options.compare.depth << " and width " << options.compare.width
-            << " on the " << dataset.name << " under " << options.compare.arms.size() << " arms, "
-            << options.compare.seeds << " seeds each, " << options.compare.epochs << " epochs, into " << folder.string()
-            << "\n";
+            << " on the " << dataset.name << "; arms: " << options.compare.arms.size()
+            << ", seeds: " << options.compare.seeds << ", epochs: " << options.compare.epochs << "; into "
+            << folder.string() << "\n";
   ProgressBar progress;
   const bool whole = train::compare(options.compare, dataset, folder, progress, stop);
   progress.clear();
