@@ -101,6 +101,22 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
 };
 TORCH_MODULE(ANAct);
 
+// What convert_activations did. Places are named by their path in the module's tree, "features.1".
+struct Conversion {
+  std::vector<std::string> replaced;
+  // Activations that are held by something other than a Sequential: a typed member of a user's module cannot be
+  // replaced from outside.
+  std::vector<std::string> unreached;
+};
+
+// Replaces every activation of torch::nn inside the Sequentials of `root`, itself or at any depth, by an ANAct of the
+// same activation and parameters, with the other options as in `options` and training or evaluating as before. An
+// activation that stands in several places becomes a module of its own in each.
+//
+// What a module calls as a function (torch::relu) is no module, and is not found. Optimizers made earlier do not know
+// the new alphas.
+Conversion convert_activations(torch::nn::Module& root, const ANActOptions& options = {});
+
 // Each is ANAct of that activation with default options.
 [[nodiscard]] ANAct NSwish();
 [[nodiscard]] ANAct NReLU();
