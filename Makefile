@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test format format-check docs-check install clean
+.PHONY: help setup configure build program demo test format format-check docs-check install clean
 .NOTPARALLEL:
 
 # Further arguments for the program that a target runs: make demo ARGS='--seeds 1', make test ARGS='-R math'.
@@ -31,13 +31,20 @@ setup:
 	@scripts/setup.sh
 
 # Configuring takes a second, and sees a changed TORCH_PYTHON or Torch_DIR.
-build: setup
-	@echo "build: compiling into build/ with $(JOBS) job(s)"
+configure: setup
 	@cmake --preset release $(if $(wildcard build/build.ninja),>/dev/null)
+
+build: configure
+	@echo "build: compiling into build/ with $(JOBS) job(s)"
 	@cmake --build build --parallel $(JOBS)
 	@echo "build: done: build/anact"
 
-demo: build
+# Without the tests, which take as long again to compile.
+program: configure
+	@echo "build: compiling the program into build/ with $(JOBS) job(s)"
+	@cmake --build build --parallel $(JOBS) --target anact_program
+
+demo: program
 	@echo "demo: training with and without ANAct on the handwritten digits, into $(DEMO_OUTPUT)"
 	@mkdir -p "$(dir $(DEMO_OUTPUT))"
 	@build/anact compare --output "$(DEMO_OUTPUT)" --overwrite $(ARGS)
