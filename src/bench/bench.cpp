@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "anact/nn.h"
+#include "io/csv.h"
 #include "kernels/kernels.h"
 #include "ops/fallback/anact.h"
 
@@ -193,10 +194,9 @@ std::string to_csv(const std::vector<Row>& rows) {
   text += ",ratio_to_torch,ratio_to_plain,share_of_copy_bandwidth\n";
   for (const auto& row : rows) {
     char line[512];
-    const bool quoted = row.activation.find(',') != std::string::npos;
-    std::snprintf(line, sizeof line, "%s%s%s,%s,%lld,%d,%s", quoted ? "\"" : "", row.activation.c_str(),
-                  quoted ? "\"" : "", row.dtype.c_str(), static_cast<long long>(row.elements), row.threads,
-                  row.instruction_set.c_str());
+    std::snprintf(line, sizeof line, ",%s,%lld,%d,%s", row.dtype.c_str(), static_cast<long long>(row.elements),
+                  row.threads, row.instruction_set.c_str());
+    text += io::csv_field(row.activation);
     text += line;
     for (const auto* times : {&row.anact, &row.torch, &row.plain, &row.copy}) {
       std::snprintf(line, sizeof line, ",%.4g,%.4g,%.4g", times->p20, times->p50, times->p80);

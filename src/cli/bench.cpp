@@ -19,7 +19,8 @@ void add_bench(CLI::App& app) {
   };
   const auto options = std::make_shared<Options>();
   auto& bench = options->bench;
-  command->add_option("--activations", bench.activations, "What to time")->delimiter(',')->capture_default_str();
+  command->add_option("--activations", bench.activations, "What to time, such as silu 'elu(alpha=0.5)'")
+      ->capture_default_str();
   command->add_option("--dtypes", bench.dtypes, "Of float32, float64, bfloat16, float16")
       ->delimiter(',')
       ->capture_default_str();

@@ -10,6 +10,7 @@
 #include "anact/gaussian.h"
 #include "anact/normalization.h"
 #include "cli/commands.h"
+#include "io/csv.h"
 
 namespace anact::cli {
 namespace {
@@ -58,12 +59,10 @@ std::vector<Row> compute(const Options& options) {
   return rows;
 }
 
-std::string csv_text(const std::string& text) { return text.find(',') == std::string::npos ? text : '"' + text + '"'; }
-
 void print_csv(const std::vector<Row>& rows) {
   std::cout << "activation,mean,square,forward_gain,backward_gain,factor\n";
   for (const auto& row : rows) {
-    std::cout << csv_text(row.activation) << ',' << digits(row.statistics.output_mean) << ','
+    std::cout << io::csv_field(row.activation) << ',' << digits(row.statistics.output_mean) << ','
               << digits(row.statistics.output_square) << ',' << digits(row.gains.forward) << ','
               << digits(row.gains.backward) << ',' << digits(row.factors.front()) << '\n';
   }

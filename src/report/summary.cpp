@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "io/csv.h"
 #include "report/text.h"
 
 namespace anact::report {
@@ -46,16 +47,6 @@ void compare(const Run& run, std::size_t arm, std::size_t baseline, Row& row) {
   } else {
     row.difference = paired_difference(values, others);
   }
-}
-
-std::string quoted_csv(const std::string& field) {
-  if (field.find_first_of(",\"\r\n") == std::string::npos) return field;
-  std::string quoted = "\"";
-  for (const char c : field) {
-    if (c == '"') quoted += '"';
-    quoted += c;
-  }
-  return quoted + '"';
 }
 
 std::string csv_number(const std::optional<double>& value) { return value ? significant(*value, 6) : ""; }
@@ -146,7 +137,7 @@ std::vector<Row> summarize(const Run& run) {
 std::string summary_csv(const Run& run) {
   std::string csv = "arm,seeds,accuracy_mean,accuracy_ci95,best_accuracy_mean,loss_mean,diverged,seconds_per_epoch\n";
   for (const Row& row : summarize(run)) {
-    csv += quoted_csv(row.arm) + "," + std::to_string(row.started) + "," + csv_number(row.accuracy) + "," +
+    csv += io::csv_field(row.arm) + "," + std::to_string(row.started) + "," + csv_number(row.accuracy) + "," +
            csv_number(row.accuracy_ci95) + "," + csv_number(row.best_accuracy) + "," + csv_number(row.loss) + "," +
            std::to_string(row.diverged) + "," + csv_number(row.seconds_per_epoch) + "\n";
   }
