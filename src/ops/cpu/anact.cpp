@@ -77,27 +77,29 @@ Factors to_factors(const at::Tensor& tensor) {
 // Outputs of at least this many bytes go past the caches, which could not hold them anyway.
 constexpr std::int64_t kStreamingBytes = std::int64_t{64} << 20;
 
-// Calls visit with a null pointer of the kernels' element type for `dtype`.
+// Calls visit with a null pointer of the kernels' element type for `dtype`; false if they have none.
 template <class Visit>
-void visit_type(at::ScalarType dtype, Visit visit) {
+bool visit_type(at::ScalarType dtype, Visit visit) {
   switch (dtype) {
     case at::kFloat:
-      return visit(static_cast<float*>(nullptr));
+      visit(static_cast<float*>(nullptr));
+      return true;
     case at::kDouble:
-      return visit(static_cast<double*>(nullptr));
+      visit(static_cast<double*>(nullptr));
+      return true;
     case at::kBFloat16:
-      return visit(static_cast<kernels::BFloat16*>(nullptr));
+      visit(static_cast<kernels::BFloat16*>(nullptr));
+      return true;
     case at::kHalf:
-      return visit(static_cast<kernels::Float16*>(nullptr));
+      visit(static_cast<kernels::Float16*>(nullptr));
+      return true;
     default:
-      TORCH_CHECK_TYPE(false, "anact: no kernel for ", dtype);
+      return false;
   }
 }
 
 bool fused(const at::Tensor& input, ActivationKind kind) {
-  const auto dtype = input.scalar_type();
-  const bool known = dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16 || dtype == at::kHalf;
-  return known && kernels::has_kernel(kind);
+  return visit_type(input.scalar_type(), [](auto*) {}) && kernels::has_kernel(kind);
 }
 
 // Runs body(first element, number of elements, first block) over all blocks, on several threads.
