@@ -38,17 +38,22 @@ at::Generator generator(std::int64_t seed, std::uint64_t purpose) {
 constexpr std::uint64_t kWeightPurpose = 0;
 constexpr std::uint64_t kFirstOrderPurpose = 1;  // plus the epoch
 
+// The ANAct modules of a network, first layer first.
+std::vector<const nn::ANActImpl*> anact_modules(const torch::nn::Module& network) {
+  std::vector<const nn::ANActImpl*> found;
+  for (const auto& module : network.modules(false)) {
+    if (const auto* normalized = module->as<nn::ANAct>()) found.push_back(normalized);
+  }
+  return found;
+}
+
 // Puts a module's buffers and counts back as they were, so that measuring it in training mode leaves no trace.
 class KeepBuffers {
  public:
   explicit KeepBuffers(const torch::nn::Module& module) {
     for (const auto& buffer : module.buffers()) keep(buffer);
-    for (const auto& child : module.modules(false)) {
-      // The count of refused batches is no buffer.
-      if (const auto* normalized = dynamic_cast<const nn::ANActImpl*>(child.get())) {
-        keep(normalized->num_batches_skipped);
-      }
-    }
+    // The count of refused batches is no buffer.
+    for (const auto* normalized : anact_modules(module)) keep(normalized->num_batches_skipped);
   }
   KeepBuffers(const KeepBuffers&) = delete;
   KeepBuffers& operator=(const KeepBuffers&) = delete;
@@ -115,11 +120,7 @@ double variance(const torch::Tensor& tensor) {
 nlohmann::json measure_layers(models::MLP& model, const data::Samples& samples) {
   const KeepBuffers keep(*model);
   std::vector<double> lambdas;  // before the pass below changes the statistics
-  for (const auto& module : model->activations()) {
-    if (const auto* normalized = dynamic_cast<const nn::ANActImpl*>(module.ptr().get())) {
-      lambdas.push_back(normalized->factor());
-    }
-  }
+  for (const auto* normalized : anact_modules(*model)) lambdas.push_back(normalized->factor());
   const auto count = std::min(kProbeSamples, samples.size());
   models::Trace trace;
   const auto logits = model->forward(samples.inputs.slice(0, 0, count), &trace);
@@ -145,10 +146,8 @@ bool parameters_finite(const torch::nn::Module& module) {
 
 std::int64_t skipped_batches(const models::MLP& model) {
   std::int64_t total = 0;
-  for (const auto& module : model->activations()) {
-    if (const auto* normalized = dynamic_cast<const nn::ANActImpl*>(module.ptr().get())) {
-      total += normalized->num_batches_skipped.item<std::int64_t>();
-    }
+  for (const auto* normalized : anact_modules(*model)) {
+    total += normalized->num_batches_skipped.item<std::int64_t>();
   }
   return total;
 }
