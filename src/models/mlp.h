@@ -38,6 +38,9 @@ class MLPImpl : public torch::nn::Module {
   // input: batch x inputs. Returns batch x classes, the logits. Fills `trace` unless it is null.
   torch::Tensor forward(torch::Tensor input, Trace* trace = nullptr);
 
+  // The activation modules, first layer first.
+  [[nodiscard]] const std::vector<torch::nn::AnyModule>& activations() const { return activations_; }
+
   MLPOptions options;
 
  private:
