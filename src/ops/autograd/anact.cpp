@@ -4,18 +4,23 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <ATen/FuncTorchTLS.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
+#include <torch/csrc/dynamo/compiled_autograd.h>
 #include <torch/library.h>
 
-#include <algorithm>
+#include <mutex>
+#include <string>
+#include <type_traits>
 
 #include "ops/arguments.h"
 
 namespace anact::ops {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::Variable;
+using torch::autograd::SavedVariable;
 using torch::autograd::variable_list;
 
 ForwardResult forward_below(ANACT_FORWARD_PARAMETERS) {
@@ -26,33 +31,70 @@ ForwardResult forward_below(ANACT_FORWARD_PARAMETERS) {
   return handle.call(ANACT_FORWARD_ARGUMENTS);
 }
 
-class ForwardFunction : public torch::autograd::Function<ForwardFunction> {
+// Nodes are owned by an intrusive_ptr since PyTorch 2.13 and by a shared_ptr before.
+template <class T>
+auto make_node() {
+  if constexpr (std::is_base_of_v<c10::intrusive_ptr_target, T>) {
+    return c10::make_intrusive<T>();
+  } else {
+    // PyTorch's own way to delete a node, which does not recurse through a deep graph; found by its argument's type.
+    return std::shared_ptr<T>(new T, [](T* node) { deleteNode(node); });
+  }
+}
+
+// A node of its own instead of torch::autograd::Function, whose bookkeeping for forward's 21 arguments costs 3 us.
+class ForwardBackward : public torch::autograd::Node {
  public:
-  static variable_list forward(AutogradContext* context, ANACT_FORWARD_PARAMETERS) {
-    auto [output, moments, factors] = forward_below(ANACT_FORWARD_ARGUMENTS);
-    context->save_for_backward({input, alpha, factors});
-    context->mark_non_differentiable({moments, factors});
-    context->set_materialize_grads(false);
-    context->saved_data["kind"] = static_cast<std::int64_t>(decode_activation(activation, parameters).kind);
-    if (!parameters.empty()) context->saved_data["parameters"] = parameters.vec();
-    return {output, moments, factors};
+  void save(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& factors, const Activation& activation) {
+    input_ = SavedVariable(input, false);
+    alpha_ = SavedVariable(alpha, false);
+    factors_ = SavedVariable(factors, false);
+    activation_ = activation;
   }
 
-  static variable_list backward(AutogradContext* context, variable_list gradients) {
-    // One slot for each argument of forward.
-    variable_list result(21);
-    if (!gradients[0].defined()) return result;
-    const auto saved = context->get_saved_variables();
-    Activation activation{.kind = static_cast<ActivationKind>(context->saved_data["kind"].toInt())};
-    if (const auto found = context->saved_data.find("parameters"); found != context->saved_data.end()) {
-      const auto parameters = found->second.toDoubleVector();
-      std::copy(parameters.begin(), parameters.end(), activation.parameters.begin());
+  variable_list apply(variable_list&& gradients) override {
+    if (!gradients[0].defined()) return variable_list(2);
+    at::Tensor input, alpha, factors;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      input = input_.unpack();
+      alpha = alpha_.unpack();
+      factors = factors_.unpack();
     }
-    auto [grad_input, grad_alpha] = ops::backward(gradients[0], saved[0], saved[1], saved[2], activation);
-    result[0] = grad_input;
-    result[1] = grad_alpha;
+    auto [grad_input, grad_alpha] = ops::backward(gradients[0], input, alpha, factors, activation_);
+    return {task_should_compute_output(0) ? std::move(grad_input) : at::Tensor(),
+            task_should_compute_output(1) ? std::move(grad_alpha) : at::Tensor()};
+  }
+
+  std::string name() const override { return "AnactBackward"; }
+
+  void release_variables() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    input_.reset_data();
+    alpha_.reset_data();
+    factors_.reset_data();
+  }
+
+  // For compiled autograd.
+  void compiled_args(torch::dynamo::autograd::CompiledNodeArgs& arguments) const override {
+    for (const auto* saved : {&input_, &alpha_, &factors_}) arguments.collect(*saved, false);
+    arguments.collect(static_cast<std::int64_t>(activation_.kind));
+    for (const double parameter : activation_.parameters) arguments.collect(parameter);
+  }
+
+  variable_list apply_with_saved(const variable_list& gradients,
+                                 torch::dynamo::autograd::SwapSavedVariables& swap) override {
+    for (auto* saved : {&input_, &alpha_, &factors_}) swap.before(*saved);
+    auto result = apply(variable_list(gradients));
+    for (auto* saved : {&input_, &alpha_, &factors_}) swap.after(*saved);
     return result;
   }
+
+ private:
+  SavedVariable input_;
+  SavedVariable alpha_;
+  SavedVariable factors_;
+  Activation activation_;
 };
 
 ForwardResult forward_autograd(ANACT_FORWARD_PARAMETERS) {
@@ -60,8 +102,18 @@ ForwardResult forward_autograd(ANACT_FORWARD_PARAMETERS) {
   if (!at::GradMode::is_enabled() || !(input.requires_grad() || alpha.requires_grad())) {
     return forward_below(ANACT_FORWARD_ARGUMENTS);
   }
-  const auto result = ForwardFunction::apply(ANACT_FORWARD_ARGUMENTS);
-  return {result[0], result[1], result[2]};
+  // vmap and the like would pass an operator with a derivative in C++ by.
+  if (const auto& functorch = at::functorch::functorchTLSAccessor()) functorch->checkSupportsCppAutogradFunction();
+  for (const auto* tensor : {&input, &alpha}) {
+    TORCH_CHECK_NOT_IMPLEMENTED(!torch::autograd::isFwGradDefined(*tensor),
+                                "anact: forward-mode differentiation is not supported");
+  }
+  auto result = forward_below(ANACT_FORWARD_ARGUMENTS);
+  auto node = make_node<ForwardBackward>();
+  node->set_next_edges(torch::autograd::collect_next_edges(input, alpha));
+  node->save(input, alpha, std::get<2>(result), decode_activation(activation, parameters));
+  torch::autograd::set_history(std::get<0>(result), node);
+  return result;
 }
 
 BackwardResult backward_autograd(ANACT_BACKWARD_PARAMETERS) {
