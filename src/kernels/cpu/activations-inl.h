@@ -25,9 +25,12 @@ struct ValueAndDerivative {
   V derivative;
 };
 
+// Base of the activations of a few operations, which cost less than the sums over them.
+struct Simple {};
+
 // ---- Piecewise linear and quadratic --------------------------------------------------------------------------------
 
-struct Identity {
+struct Identity : Simple {
   static constexpr auto kKind = ActivationKind::identity;
   static constexpr Accuracy kAccuracy{};
   explicit Identity(const Activation&) {}
@@ -38,7 +41,7 @@ struct Identity {
   }
 };
 
-struct Relu {
+struct Relu : Simple {
   static constexpr auto kKind = ActivationKind::relu;
   static constexpr Accuracy kAccuracy{};
   explicit Relu(const Activation&) {}
@@ -51,7 +54,7 @@ struct Relu {
   }
 };
 
-struct Relu2 {
+struct Relu2 : Simple {
   static constexpr auto kKind = ActivationKind::relu2;
   static constexpr Accuracy kAccuracy{.value_ulp = 0.5};
   explicit Relu2(const Activation&) {}
@@ -63,7 +66,7 @@ struct Relu2 {
   }
 };
 
-struct LeakyRelu {
+struct LeakyRelu : Simple {
   static constexpr auto kKind = ActivationKind::leaky_relu;
   static constexpr Accuracy kAccuracy{.value_ulp = 0.5};
   double slope;
@@ -76,7 +79,7 @@ struct LeakyRelu {
   }
 };
 
-struct Hardtanh {
+struct Hardtanh : Simple {
   static constexpr auto kKind = ActivationKind::hardtanh;
   static constexpr Accuracy kAccuracy{};
   double low, high;
@@ -95,7 +98,7 @@ struct Relu6 : Hardtanh {
   explicit Relu6(const Activation&) : Hardtanh(0, 6) {}
 };
 
-struct Softshrink {
+struct Softshrink : Simple {
   static constexpr auto kKind = ActivationKind::softshrink;
   static constexpr Accuracy kAccuracy{.value_ulp = 0.5};
   double limit;
@@ -108,7 +111,7 @@ struct Softshrink {
   }
 };
 
-struct Hardsigmoid {
+struct Hardsigmoid : Simple {
   static constexpr auto kKind = ActivationKind::hardsigmoid;
   static constexpr Accuracy kAccuracy{.value_ulp = 2, .slope_ulp = 0.5};
   explicit Hardsigmoid(const Activation&) {}
@@ -121,7 +124,7 @@ struct Hardsigmoid {
   }
 };
 
-struct Hardswish {
+struct Hardswish : Simple {
   static constexpr auto kKind = ActivationKind::hardswish;
   static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 2};
   explicit Hardswish(const Activation&) {}
@@ -212,8 +215,9 @@ struct Sigmoid {
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
     constexpr double kLimit = kExpLimit<hn::TFromD<D>>;
     const auto one = Constant(d, 1);
-    const auto e = Exp(d, hn::Neg(Clamp(d, -kLimit, kLimit, x)));
-    const auto sigmoid = hn::Div(one, hn::Add(one, e));
+    const auto parts = SplitExp(d, hn::Neg(Clamp(d, -kLimit, kLimit, x)));
+    const auto e = parts.Exp();
+    const auto sigmoid = hn::Div(one, parts.OnePlusExp(d));
     // 1 - sigmoid is e * sigmoid, without the cancellation.
     return {sigmoid, hn::Mul(hn::Mul(e, sigmoid), sigmoid)};
   }
@@ -230,10 +234,10 @@ struct Silu {
     const auto one = Constant(d, 1);
     const auto above = AtLeast(d, -kLimit, x);
     const auto clamped = AtMost(d, kLimit, above);
-    const auto e = Exp(d, hn::Neg(clamped));
-    const auto sigmoid = hn::Div(one, hn::Add(one, e));
-    const auto complement = hn::Mul(e, sigmoid);
-    return {hn::Mul(above, sigmoid), hn::Mul(sigmoid, hn::MulAdd(clamped, complement, one))};
+    const auto parts = SplitExp(d, hn::Neg(clamped));
+    const auto sigmoid = hn::Div(one, parts.OnePlusExp(d));
+    const auto complement = hn::Mul(parts.Exp(), sigmoid);
+    return {hn::Mul(above, sigmoid), hn::MulAdd(hn::Mul(clamped, sigmoid), complement, sigmoid)};
   }
 };
 

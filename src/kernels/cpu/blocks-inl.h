@@ -26,7 +26,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 // rounding of the terms themselves. In double it is the first of two levels of the sum.
 inline constexpr std::size_t kVectorsPerFlush = 16;
 
-// A sum that takes vectors of D and is kept in double.
+// A sum that takes pairs of vectors of D and is kept in double.
 template <class D>
 class Sum {
  public:
@@ -34,6 +34,11 @@ class Sum {
 
   HWY_INLINE void Add(hn::Vec<D> v) { part_ = hn::Add(part_, v); }
   HWY_INLINE void AddProduct(hn::Vec<D> a, hn::Vec<D> b) { part_ = hn::MulAdd(a, b, part_); }
+  // One addition to wait for instead of two.
+  HWY_INLINE void Add(Pair<hn::Vec<D>> v) { Add(hn::Add(v.first, v.second)); }
+  HWY_INLINE void AddProduct(Pair<hn::Vec<D>> a, Pair<hn::Vec<D>> b) {
+    Add(hn::MulAdd(a.first, b.first, hn::Mul(a.second, b.second)));
+  }
 
   HWY_INLINE void Flush(D d) {
     if constexpr (std::is_same_v<D, Wide>) {
@@ -66,68 +71,156 @@ Arithmetic<T> Pivot(const T* x, std::size_t size) {
   return sum / static_cast<Arithmetic<T>>(count);
 }
 
-// Calls visit(at) for each whole vector of the block, and flush() after every kVectorsPerFlush of them and at the end.
-template <class Visit, class Flush>
-HWY_INLINE void ForEachVector(std::size_t size, std::size_t lanes, const Visit& visit, const Flush& flush) {
-  const std::size_t whole = size - size % lanes;
-  for (std::size_t at = 0; at < whole;) {
-    const std::size_t stop = std::min(at + kVectorsPerFlush * lanes, whole);
-    for (; at < stop; at += lanes) visit(at);
+// Elements whose f and f' are held at a time, in the first-level cache beside the input and the output.
+inline constexpr std::size_t kStripSize = 512;
+
+// f and f' of a strip, in the order of LoadPair.
+template <class T>
+struct Strip {
+  HWY_ALIGN Arithmetic<T> value[kStripSize];
+  HWY_ALIGN Arithmetic<T> slope[kStripSize];
+};
+
+template <class T>
+inline constexpr std::size_t kMaxPair = 2 * hn::MaxLanes(hn::ScalableTag<Arithmetic<T>>());
+
+// As many elements as a pair of vectors holds, the last ones 0.
+template <class T>
+struct PaddedPair {
+  HWY_ALIGN T values[kMaxPair<T>];
+  HWY_INLINE PaddedPair(const T* x, std::size_t count) : values{} { std::copy_n(x, count, values); }
+};
+
+// Evaluates an activation over a strip.
+template <class Act, class T>
+void EvaluateStrip(const void* activation, const T* x, std::size_t size, Strip<T>& strip) {
+  const hn::ScalableTag<Arithmetic<T>> d;
+  const std::size_t lanes = hn::Lanes(d);
+  const Act act = *static_cast<const Act*>(activation);
+  const auto evaluate = [&](const T* from, std::size_t at) HWY_ATTR {
+    const auto vx = LoadPair(d, from);
+    const auto first = act(d, vx.first);
+    const auto second = act(d, vx.second);
+    hn::Store(first.value, d, strip.value + at);
+    hn::Store(first.derivative, d, strip.slope + at);
+    hn::Store(second.value, d, strip.value + at + lanes);
+    hn::Store(second.derivative, d, strip.slope + at + lanes);
+  };
+  const std::size_t whole = size - size % (2 * lanes);
+  for (std::size_t at = 0; at < whole; at += 2 * lanes) evaluate(x + at, at);
+  if (whole < size) evaluate(PaddedPair<T>(x + whole, size - whole).values, whole);
+}
+
+// Where the loops below have f and f' from. `Begin` is called for each strip, then the call operator for its pairs.
+//
+// A costly activation is evaluated strip by strip, apart from the sums: in one loop a processor's scheduler would be
+// full of operations that wait for the end of a long chain.
+template <class T>
+class ByStrips {
+ public:
+  template <class Act>
+  explicit ByStrips(const Act& act) : evaluate_(&EvaluateStrip<Act, T>), activation_(&act) {}
+
+  HWY_INLINE void Begin(const T* x, std::size_t size) { evaluate_(activation_, x, size, strip_); }
+
+  template <class D>
+  HWY_INLINE Pair<ValueAndDerivative<hn::Vec<D>>> operator()(D d, Pair<hn::Vec<D>>, std::size_t at) const {
+    const std::size_t next = at + hn::Lanes(d);
+    return {{hn::Load(d, strip_.value + at), hn::Load(d, strip_.slope + at)},
+            {hn::Load(d, strip_.value + next), hn::Load(d, strip_.slope + next)}};
+  }
+
+ private:
+  void (*evaluate_)(const void*, const T*, std::size_t, Strip<T>&);
+  const void* activation_;
+  Strip<T> strip_;
+};
+
+// One of a few operations is evaluated where it is used.
+template <class Act>
+class Direct {
+ public:
+  explicit Direct(const Act& act) : act_(act) {}
+
+  template <class T>
+  HWY_INLINE void Begin(const T*, std::size_t) {}
+
+  template <class D>
+  HWY_INLINE Pair<ValueAndDerivative<hn::Vec<D>>> operator()(D d, Pair<hn::Vec<D>> x, std::size_t) const {
+    return {act_(d, x.first), act_(d, x.second)};
+  }
+
+ private:
+  Act act_;
+};
+
+// Calls visit(at, in the strip) for each whole pair of vectors, rest(at, in the strip, count) for elements that do not
+// fill one, and flush() after every kVectorsPerFlush vectors and at the end of each strip.
+template <class T, class Source, class Visit, class Rest, class Flush>
+HWY_INLINE void ForEachPair(const T* x, std::size_t size, Source& source, const Visit& visit, const Rest& rest,
+                            const Flush& flush) {
+  const std::size_t pair = 2 * hn::Lanes(hn::ScalableTag<Arithmetic<T>>());
+  for (std::size_t start = 0; start < size; start += kStripSize) {
+    const std::size_t length = std::min(kStripSize, size - start);
+    source.Begin(x + start, length);
+    const std::size_t whole = length - length % pair;
+    for (std::size_t at = 0; at < whole;) {
+      const std::size_t stop = std::min(at + kVectorsPerFlush / 2 * pair, whole);
+      for (; at < stop; at += pair) visit(start + at, at);
+      flush();
+    }
+    if (whole == length) continue;
+    rest(start + whole, whole, length - whole);
     flush();
   }
 }
 
-// The elements that do not fill a vector, followed by zeros.
-template <class D, class T>
-class Rest {
- public:
-  HWY_INLINE Rest(D d, const T* x, std::size_t count) : values_{} {
-    std::copy_n(x, count, values_);
-    vector_ = LoadElements(d, values_);
-  }
-  HWY_INLINE hn::Vec<D> Vector() const { return vector_; }
-
- private:
-  HWY_ALIGN T values_[hn::MaxLanes(D())];
-  hn::Vec<D> vector_;
-};
-
-template <class D, class T>
-HWY_INLINE void StoreRest(hn::Vec<D> v, D d, T* to, std::size_t count) {
-  HWY_ALIGN T values[hn::MaxLanes(D())];
-  StoreElements(v, d, values, false);
-  std::copy_n(values, count, to);
-}
-
-// Out of line, so that an activation's code is not there once more in each of the loops below.
-template <class D, class Act>
-HWY_NOINLINE ValueAndDerivative<hn::Vec<D>> EvaluateRest(D d, const Act& act, hn::Vec<D> x) {
-  return act(d, x);
-}
-
-template <bool kWrite, bool kMeasure, class Act, class T>
-void ForwardBlock(const Act act, const T* x, std::size_t size, Arithmetic<T> scale, Arithmetic<T> offset, T* y,
+template <bool kWrite, bool kMeasure, class Source, class T>
+void ForwardBlock(Source& source, const T* x, std::size_t size, Arithmetic<T> scale, Arithmetic<T> offset, T* y,
                   bool streaming, Moments* moments) {
   const hn::ScalableTag<Arithmetic<T>> d;
-  const std::size_t lanes = hn::Lanes(d);
+  using V = hn::Vec<decltype(d)>;
   const auto vscale = hn::Set(d, scale);
   const auto voffset = hn::Set(d, offset);
   const Arithmetic<T> pivot = kMeasure ? Pivot(x, size) : 0;
   const auto vpivot = hn::Set(d, pivot);
   Sum shifted(d), shifted_square(d), value(d), value_square(d), slope_square(d);
 
-  const auto add = [&](auto s, auto f, auto slope) HWY_ATTR {
+  const auto add = [&](Pair<V> s, Pair<V> f, Pair<V> slope) HWY_ATTR {
     shifted.Add(s);
     shifted_square.AddProduct(s, s);
     value.Add(f);
     value_square.AddProduct(f, f);
     slope_square.AddProduct(slope, slope);
   };
-  const auto visit = [&](std::size_t at) HWY_ATTR {
-    const auto vx = LoadElements(d, x + at);
-    const auto [f, slope] = act(d, vx);
-    if constexpr (kWrite) StoreElements(hn::MulAdd(vscale, f, voffset), d, y + at, streaming);
-    if constexpr (kMeasure) add(hn::Sub(vx, vpivot), f, slope);
+  const auto shift = [&](Pair<V> v) HWY_ATTR { return Pair<V>{hn::Sub(v.first, vpivot), hn::Sub(v.second, vpivot)}; };
+  const auto store = [&](Pair<ValueAndDerivative<V>> a, T* to, bool past) HWY_ATTR {
+    StorePair({hn::MulAdd(vscale, a.first.value, voffset), hn::MulAdd(vscale, a.second.value, voffset)}, d, to, past);
+  };
+  const auto visit = [&](std::size_t at, std::size_t in_strip) HWY_ATTR {
+    const auto vx = LoadPair(d, x + at);
+    const auto a = source(d, vx, in_strip);
+    if constexpr (kWrite) store(a, y + at, streaming);
+    if constexpr (kMeasure) {
+      add(shift(vx), {a.first.value, a.second.value}, {a.first.derivative, a.second.derivative});
+    }
+  };
+  const auto rest = [&](std::size_t at, std::size_t in_strip, std::size_t count) HWY_ATTR {
+    PaddedPair<T> padded(x + at, count);
+    const auto vx = LoadPair(d, padded.values);
+    const auto a = source(d, vx, in_strip);
+    if constexpr (kWrite) {
+      store(a, padded.values, false);
+      std::copy_n(padded.values, count, y + at);
+    }
+    if constexpr (kMeasure) {
+      // Lanes beyond the elements stay out of the sums.
+      const auto in = ElementsOfPair<T>(d, count);
+      const auto keep = [&](Pair<V> v) HWY_ATTR {
+        return Pair<V>{hn::IfThenElseZero(in.first, v.first), hn::IfThenElseZero(in.second, v.second)};
+      };
+      add(keep(shift(vx)), keep({a.first.value, a.second.value}), keep({a.first.derivative, a.second.derivative}));
+    }
   };
   const auto flush = [&]() HWY_ATTR {
     if constexpr (kMeasure) {
@@ -138,19 +231,7 @@ void ForwardBlock(const Act act, const T* x, std::size_t size, Arithmetic<T> sca
       slope_square.Flush(d);
     }
   };
-  ForEachVector(size, lanes, visit, flush);
-  if (const std::size_t rest = size % lanes; rest != 0) {
-    const std::size_t at = size - rest;
-    const auto vx = Rest<decltype(d), T>(d, x + at, rest).Vector();
-    const auto [f, slope] = EvaluateRest(d, act, vx);
-    if constexpr (kWrite) StoreRest(hn::MulAdd(vscale, f, voffset), d, y + at, rest);
-    if constexpr (kMeasure) {
-      // Lanes beyond the elements stay out of the sums.
-      const auto in = hn::FirstN(d, rest);
-      add(hn::IfThenElseZero(in, hn::Sub(vx, vpivot)), hn::IfThenElseZero(in, f), hn::IfThenElseZero(in, slope));
-    }
-    flush();
-  }
+  ForEachPair(x, size, source, visit, rest, flush);
   if constexpr (kMeasure) {
     const auto count = static_cast<double>(size);
     const double mean = shifted.Total() / count;
@@ -165,36 +246,36 @@ void ForwardBlock(const Act act, const T* x, std::size_t size, Arithmetic<T> sca
   }
 }
 
-template <class Act, class T>
-void BackwardBlock(const Act act, const T* x, const T* g, std::size_t size, Arithmetic<T> scale, T* dx, bool streaming,
+template <class Source, class T>
+void BackwardBlock(Source& source, const T* x, const T* g, std::size_t size, Arithmetic<T> scale, T* dx, bool streaming,
                    GradientSums* sums) {
   const hn::ScalableTag<Arithmetic<T>> d;
-  const std::size_t lanes = hn::Lanes(d);
+  using V = hn::Vec<decltype(d)>;
   const auto vscale = hn::Set(d, scale);
   Sum gradient(d), gradient_value(d);
 
-  const auto visit = [&](std::size_t at) HWY_ATTR {
-    const auto [f, slope] = act(d, LoadElements(d, x + at));
-    const auto vg = LoadElements(d, g + at);
-    StoreElements(hn::Mul(hn::Mul(vscale, vg), slope), d, dx + at, streaming);
+  const auto take = [&](Pair<ValueAndDerivative<V>> a, Pair<V> vg, T* to, bool past) HWY_ATTR {
+    StorePair({hn::Mul(hn::Mul(vscale, vg.first), a.first.derivative),
+               hn::Mul(hn::Mul(vscale, vg.second), a.second.derivative)},
+              d, to, past);
     gradient.Add(vg);
-    gradient_value.AddProduct(vg, f);
+    gradient_value.AddProduct(vg, Pair<V>{a.first.value, a.second.value});
+  };
+  const auto visit = [&](std::size_t at, std::size_t in_strip) HWY_ATTR {
+    take(source(d, LoadPair(d, x + at), in_strip), LoadPair(d, g + at), dx + at, streaming);
+  };
+  const auto rest = [&](std::size_t at, std::size_t in_strip, std::size_t count) HWY_ATTR {
+    PaddedPair<T> padded(x + at, count);
+    const auto a = source(d, LoadPair(d, padded.values), in_strip);
+    // The zeros that fill g's last vectors add nothing: f(0) is finite.
+    take(a, LoadPair(d, PaddedPair<T>(g + at, count).values), padded.values, false);
+    std::copy_n(padded.values, count, dx + at);
   };
   const auto flush = [&]() HWY_ATTR {
     gradient.Flush(d);
     gradient_value.Flush(d);
   };
-  ForEachVector(size, lanes, visit, flush);
-  if (const std::size_t rest = size % lanes; rest != 0) {
-    const std::size_t at = size - rest;
-    const auto [f, slope] = EvaluateRest(d, act, Rest<decltype(d), T>(d, x + at, rest).Vector());
-    const auto vg = Rest<decltype(d), T>(d, g + at, rest).Vector();
-    StoreRest(hn::Mul(hn::Mul(vscale, vg), slope), d, dx + at, rest);
-    // The zeros that fill g's last vector add nothing: f(0) is finite.
-    gradient.Add(vg);
-    gradient_value.AddProduct(vg, f);
-    flush();
-  }
+  ForEachPair(x, size, source, visit, rest, flush);
   sums->gradient = gradient.Total();
   sums->gradient_value = gradient_value.Total();
 }
@@ -205,29 +286,55 @@ bool CanStream(const T* to) {
   return reinterpret_cast<std::uintptr_t>(to) % 64 == 0;
 }
 
-template <bool kWrite, bool kMeasure, class Act, class T>
-void ForwardBlocks(const Act& act, const T* x, std::size_t size, double scale, double offset, T* y, bool streaming,
+template <bool kWrite, bool kMeasure, class Source, class T>
+void ForwardBlocks(Source source, const T* x, std::size_t size, double scale, double offset, T* y, bool streaming,
                    Moments* moments) {
   for (std::size_t at = 0; at < size; at += kBlockSize) {
-    ForwardBlock<kWrite, kMeasure>(act, x + at, std::min(kBlockSize, size - at), Canonical<T>(scale),
+    ForwardBlock<kWrite, kMeasure>(source, x + at, std::min(kBlockSize, size - at), Canonical<T>(scale),
                                    Canonical<T>(offset), kWrite ? y + at : nullptr, streaming,
                                    kMeasure ? moments++ : nullptr);
   }
+}
+
+template <class Source, class T>
+void BackwardBlocks(Source source, const T* x, const T* g, std::size_t size, double scale, T* dx, bool streaming,
+                    GradientSums* sums) {
+  for (std::size_t at = 0; at < size; at += kBlockSize) {
+    BackwardBlock(source, x + at, g + at, std::min(kBlockSize, size - at), Canonical<T>(scale), dx + at, streaming,
+                  sums++);
+  }
+}
+
+// Calls visit with the source that suits loops which sum.
+template <class T, class Visitor>
+void VisitSource(const Activation& activation, const Visitor& visit) {
+  Activations::Visit(activation, [&](const auto& act) {
+    using Act = std::decay_t<decltype(act)>;
+    if constexpr (std::is_base_of_v<Simple, Act>) {
+      visit(Direct<Act>(act));
+    } else {
+      visit(ByStrips<T>(act));
+    }
+  });
 }
 
 template <class T>
 void ForwardElements(const Activation& activation, const T* x, std::size_t size, double scale, double offset, T* y,
                      Moments* moments, bool streaming) {
   streaming = streaming && CanStream(y);
-  Activations::Visit(activation, [&](const auto& act) {
-    if (y == nullptr) {
-      ForwardBlocks<false, true>(act, x, size, scale, offset, y, false, moments);
-    } else if (moments == nullptr) {
-      ForwardBlocks<true, false>(act, x, size, scale, offset, y, streaming, moments);
-    } else {
-      ForwardBlocks<true, true>(act, x, size, scale, offset, y, streaming, moments);
-    }
-  });
+  if (moments == nullptr) {
+    Activations::Visit(activation, [&](const auto& act) {
+      ForwardBlocks<true, false>(Direct(act), x, size, scale, offset, y, streaming, moments);
+    });
+  } else {
+    VisitSource<T>(activation, [&](const auto& source) {
+      if (y == nullptr) {
+        ForwardBlocks<false, true>(source, x, size, scale, offset, y, false, moments);
+      } else {
+        ForwardBlocks<true, true>(source, x, size, scale, offset, y, streaming, moments);
+      }
+    });
+  }
   if (streaming) hwy::FlushStream();
 }
 
@@ -235,11 +342,8 @@ template <class T>
 void BackwardElements(const Activation& activation, const T* x, const T* g, std::size_t size, double scale, T* dx,
                       GradientSums* sums, bool streaming) {
   streaming = streaming && CanStream(dx);
-  Activations::Visit(activation, [&](const auto& act) {
-    for (std::size_t at = 0; at < size; at += kBlockSize) {
-      BackwardBlock(act, x + at, g + at, std::min(kBlockSize, size - at), Canonical<T>(scale), dx + at, streaming,
-                    sums++);
-    }
+  VisitSource<T>(activation, [&](const auto& source) {
+    BackwardBlocks(source, x, g, size, scale, dx, streaming, sums);
   });
   if (streaming) hwy::FlushStream();
 }

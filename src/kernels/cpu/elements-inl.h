@@ -7,6 +7,7 @@
 #define ANACT_KERNELS_CPU_ELEMENTS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -40,15 +41,20 @@ HWY_INLINE hn::Vec<D> Widen(D d, hn::Vec<HalfBits> bits, BFloat16) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
 }
 
-// No NaN is looked for: arithmetic gives quiet ones, and their lower bits, which might carry into the sign, are zero as
-// long as no operand brings others (see Canonical).
+// The bits rounded to the upper 16. No NaN is looked for: arithmetic gives quiet ones, and their lower bits, which might
+// carry into the sign, are zero as long as no operand brings others (see Canonical).
 template <class D, class V>
-HWY_INLINE hn::Vec<HalfBits> Narrow(D, V v, BFloat16) {
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> RoundToBFloat16(D, V v) {
   const hn::RebindToUnsigned<D> du;
   const auto bits = hn::BitCast(du, v);
   // Just below a half, and one more for an odd last bit: a carry is a rounding up, of a tie to the even neighbour.
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), odd));
+  return hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), odd);
+}
+
+template <class D, class V>
+HWY_INLINE hn::Vec<HalfBits> Narrow(D d, V v, BFloat16) {
+  const auto rounded = hn::ShiftRight<16>(RoundToBFloat16(d, v));
   return hn::DemoteTo(HalfBits(), hn::BitCast(hn::RebindToSigned<D>(), rounded));
 }
 
@@ -144,6 +150,53 @@ HWY_INLINE void StoreElements(V v, D d, T* to, bool streaming) {
     store(v, d, to);
   } else {
     store(Narrow(d, v, T()), HalfBits(), &to->bits);
+  }
+}
+
+template <class V>
+struct Pair {
+  V first;
+  V second;
+};
+
+// Two vectors of D, from twice as many elements as it has lanes. Which element is in which lane is StorePair's affair:
+// those of bfloat16 are the even ones and the odd ones, which no shuffle has to part.
+template <class D, class T>
+HWY_INLINE Pair<hn::Vec<D>> LoadPair(D d, const T* from) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    const hn::RebindToUnsigned<D> du;
+    const auto bits = hn::BitCast(du, hn::LoadU(hn::Repartition<std::uint16_t, D>(), &from->bits));
+    return {hn::BitCast(d, hn::ShiftLeft<16>(bits)), hn::BitCast(d, hn::And(bits, hn::Set(du, 0xFFFF0000)))};
+  } else {
+    return {LoadElements(d, from), LoadElements(d, from + hn::Lanes(d))};
+  }
+}
+
+// Which lanes of LoadPair hold the first `count` elements.
+template <class T, class D>
+HWY_INLINE Pair<hn::Mask<D>> ElementsOfPair(D d, std::size_t count) {
+  const std::size_t lanes = hn::Lanes(d);
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    return {hn::FirstN(d, (count + 1) / 2), hn::FirstN(d, count / 2)};
+  } else {
+    return {hn::FirstN(d, std::min(count, lanes)), hn::FirstN(d, count - std::min(count, lanes))};
+  }
+}
+
+template <class D, class T>
+HWY_INLINE void StorePair(Pair<hn::Vec<D>> v, D d, T* to, bool streaming) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    const hn::Repartition<std::uint16_t, D> d16;
+    const auto even = hn::BitCast(d16, hn::ShiftRight<16>(RoundToBFloat16(d, v.first)));
+    const auto bits = hn::OddEven(hn::BitCast(d16, RoundToBFloat16(d, v.second)), even);
+    if (streaming) {
+      hn::Stream(bits, d16, &to->bits);
+    } else {
+      hn::StoreU(bits, d16, &to->bits);
+    }
+  } else {
+    StoreElements(v.first, d, to, streaming);
+    StoreElements(v.second, d, to + hn::Lanes(d), streaming);
   }
 }
 

@@ -130,6 +130,11 @@ struct ExpParts {
   V tail;
 
   HWY_INLINE V Exp() const { return hn::MulAdd(power, tail, power); }
+  // 1 + exp(t), which need not wait for Exp().
+  template <class D>
+  HWY_INLINE V OnePlusExp(D d) const {
+    return hn::MulAdd(power, tail, hn::Add(power, Constant(d, 1)));
+  }
 };
 
 // Adding this rounds to an integer n and leaves the exponent bits of 2^(n + kExtra) in the last bits.
