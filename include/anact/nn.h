@@ -86,7 +86,7 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   torch::Tensor num_batches_skipped;  // int64: batches refused; not part of the saved state
 
  private:
-  // What a forward pass in training found and used, for the same pass run again by activation checkpointing.
+  // What a forward pass under activation checkpointing found and used, for the same pass run again.
   struct Pass {
     torch::Tensor moments;
     torch::Tensor factors;
@@ -94,9 +94,10 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   static constexpr std::size_t kPasses = 64;
 
   [[nodiscard]] NormalizationOptions normalization() const;
+  void remember(Pass pass);
   [[nodiscard]] std::optional<torch::Tensor> find_factors(const torch::Tensor& moments) const;
 
-  std::vector<Pass> passes_;  // a ring of the last kPasses
+  std::vector<Pass> passes_;  // a ring of the last kPasses under checkpointing
   std::size_t next_pass_ = 0;
 };
 TORCH_MODULE(ANAct);

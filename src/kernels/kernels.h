@@ -3,8 +3,8 @@
 // The input is processed in blocks of kBlockSize elements. A block's results depend on nothing but the block, so
 // callers may hand blocks to threads as they like and still get the same bits.
 //
-// Arithmetic is in float for float and the 16-bit types, in double for double; at most 16 vectors are added in float
-// before a sum is carried on in double. An activation's parameters are rounded to the type of the arithmetic.
+// Arithmetic is in float for float and the 16-bit types, in double for double; at most 16 pairs of vectors are added in
+// float before a sum is carried on in double. An activation's parameters are rounded to the type of the arithmetic.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,10 @@
 #include "ops/anact.h"
 
+#include <ATen/SavedTensorHooks.h>
 #include <torch/csrc/autograd/graph_task.h>
 
 #include <ostream>
+#include <utility>
 
 #include "anact/gaussian.h"
 #include "anact/nn.h"
@@ -22,6 +24,12 @@ NormalizationOptions to_normalization(const ANActOptions& options) {
 ops::UpdateOptions to_update(const ANActOptions& options) {
   const auto gate = options.gate().value_or(ANActOptions::Interval(0, 0));
   return {.momentum = options.momentum(), .gate_low = gate.first, .gate_high = gate.second};
+}
+
+// Checkpointing keeps no graph of the first pass, or puts hooks on the tensors that it saves. In any other pass nothing
+// is kept, since small tensors that outlive a step break up the memory that the big ones use again.
+bool may_run_again() {
+  return !torch::GradMode::is_enabled() || at::SavedTensorDefaultHooks::get_hooks().has_value();
 }
 
 }  // namespace
@@ -76,14 +84,18 @@ torch::Tensor ANActImpl::forward(const torch::Tensor& input) {
     const auto known_factors = find_factors(moments);
     return known_factors ? std::get<0>(run(known_factors)) : output;
   }
-  if (passes_.size() < kPasses) {
-    passes_.push_back({moments, factors});
-  } else {
-    passes_[next_pass_] = {moments, factors};
-    next_pass_ = (next_pass_ + 1) % kPasses;
-  }
+  if (may_run_again()) remember({moments, factors});
   ops::update_statistics(running, num_batches_skipped, moments, update);
   return output;
+}
+
+void ANActImpl::remember(Pass pass) {
+  if (passes_.size() < kPasses) {
+    passes_.push_back(std::move(pass));
+  } else {
+    passes_[next_pass_] = std::move(pass);
+    next_pass_ = (next_pass_ + 1) % kPasses;
+  }
 }
 
 std::optional<torch::Tensor> ANActImpl::find_factors(const torch::Tensor& moments) const {

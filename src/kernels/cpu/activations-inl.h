@@ -149,9 +149,8 @@ struct Softsign {
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
     // The derivative stays a normal number.
     constexpr double kLimit = sizeof(hn::TFromD<D>) == 4 ? 0x1p63 : 0x1p511;
-    const auto one = Constant(d, 1);
     const auto clamped = Clamp(d, -kLimit, kLimit, x);
-    const auto inverse = hn::Div(one, hn::Add(one, hn::Abs(clamped)));
+    const auto inverse = Reciprocal(d, hn::Add(Constant(d, 1), hn::Abs(clamped)));
     return {hn::Mul(clamped, inverse), hn::Mul(inverse, inverse)};
   }
 };
@@ -214,10 +213,9 @@ struct Sigmoid {
   template <class D, class V>
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
     constexpr double kLimit = kExpLimit<hn::TFromD<D>>;
-    const auto one = Constant(d, 1);
-    const auto parts = SplitExp(d, hn::Neg(Clamp(d, -kLimit, kLimit, x)));
+    const auto parts = SplitExpOfNegative(d, Clamp(d, -kLimit, kLimit, x));
     const auto e = parts.Exp();
-    const auto sigmoid = hn::Div(one, parts.OnePlusExp(d));
+    const auto sigmoid = Reciprocal(d, parts.OnePlusExp(d));
     // 1 - sigmoid is e * sigmoid, without the cancellation.
     return {sigmoid, hn::Mul(hn::Mul(e, sigmoid), sigmoid)};
   }
@@ -231,11 +229,10 @@ struct Silu {
   template <class D, class V>
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
     constexpr double kLimit = kExpLimit<hn::TFromD<D>>;
-    const auto one = Constant(d, 1);
     const auto above = AtLeast(d, -kLimit, x);
     const auto clamped = AtMost(d, kLimit, above);
-    const auto parts = SplitExp(d, hn::Neg(clamped));
-    const auto sigmoid = hn::Div(one, parts.OnePlusExp(d));
+    const auto parts = SplitExpOfNegative(d, clamped);
+    const auto sigmoid = Reciprocal(d, parts.OnePlusExp(d));
     const auto complement = hn::Mul(parts.Exp(), sigmoid);
     return {hn::Mul(above, sigmoid), hn::MulAdd(hn::Mul(clamped, sigmoid), complement, sigmoid)};
   }
@@ -254,7 +251,6 @@ struct GeluTanh {
     constexpr double kLimit = sizeof(T) == 4 ? 9.98 : 21.14;
     constexpr auto kRate = Coefficients<T>::kGeluTanhRate;
     constexpr auto kCubic = Coefficients<T>::kGeluTanhCubic;
-    const auto one = Constant(d, 1);
     const auto rate = hn::Set(d, kRate[0]);
     const auto above = AtLeast(d, -kLimit, x);
     const auto clamped = AtMost(d, kLimit, above);
@@ -269,11 +265,11 @@ struct GeluTanh {
     low = hn::MulAdd(square.high, hn::Set(d, kCubic[1]), low);
     const auto w = Product(d, clamped, factor);
     const auto e = SplitExp(d, TwoPart<V>{hn::Neg(w.high), hn::NegMulAdd(clamped, low, hn::Neg(w.low))}).Exp();
-    const auto sigmoid = hn::Div(one, hn::Add(one, e));
+    const auto sigmoid = Reciprocal(d, hn::Add(Constant(d, 1), e));
     const auto complement = hn::Mul(e, sigmoid);
     // x * w'(x)
     const auto growth = hn::Mul(clamped, hn::MulAdd(cubic.high, Constant(d, 3), hn::Set(d, kRate[0] + kRate[1])));
-    return {hn::Mul(above, sigmoid), hn::Mul(sigmoid, hn::MulAdd(growth, complement, one))};
+    return {hn::Mul(above, sigmoid), hn::MulAdd(hn::Mul(growth, sigmoid), complement, sigmoid)};
   }
 };
 
@@ -308,7 +304,7 @@ struct Mish {
     const auto clamped = AtMost(d, kLimit / 2 - 4, above);
     const auto e = Exp(d, clamped);
     const auto n = hn::Mul(e, hn::Add(e, two));
-    const auto inverse = hn::Div(Constant(d, 1), hn::Add(n, two));
+    const auto inverse = Reciprocal(d, hn::Add(n, two));
     const auto factor = hn::Mul(n, inverse);
     const auto growth = hn::Mul(hn::Mul(clamped, Constant(d, 4)), hn::MulAdd(e, e, e));
     return {hn::Mul(above, factor), hn::MulAdd(hn::Mul(growth, inverse), inverse, factor)};
@@ -346,7 +342,7 @@ struct Logsigmoid {
   template <class D, class V>
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
     const auto positive = hn::Gt(x, hn::Zero(d));
-    const auto parts = Logistic(d, Exp(d, hn::Neg(AtMost(d, kExpLimit<hn::TFromD<D>>, hn::Abs(x)))));
+    const auto parts = Logistic(d, SplitExpOfNegative(d, AtMost(d, kExpLimit<hn::TFromD<D>>, hn::Abs(x))).Exp());
     return {hn::Sub(AtMost(d, 0, x), parts.log1p), hn::IfThenElse(positive, parts.smaller, parts.larger)};
   }
 };
@@ -359,7 +355,7 @@ struct TanhActivation {
   template <class D, class V>
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
     const auto parts = Tanh(d, x);
-    const auto inverse = hn::Div(Constant(d, 1), parts.denominator);
+    const auto inverse = Reciprocal(d, parts.denominator);
     const auto magnitude = hn::Mul(parts.numerator, inverse);
     const auto derivative = hn::Mul(hn::Mul(hn::Mul(parts.e, Constant(d, 4)), inverse), inverse);
     return {hn::CopySignToAbs(magnitude, x), derivative};

@@ -22,9 +22,9 @@ HWY_BEFORE_NAMESPACE();
 namespace anact::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Vectors that are added in float before the sum is carried on in double: few enough that their rounding is beside the
-// rounding of the terms themselves. In double it is the first of two levels of the sum.
-inline constexpr std::size_t kVectorsPerFlush = 16;
+// Pairs of vectors that are added in float before the sum is carried on in double: few enough that their rounding is
+// beside the rounding of the terms themselves. In double it is the first of two levels of the sum.
+inline constexpr std::size_t kPairsPerFlush = 16;
 
 // A sum that takes pairs of vectors of D and is kept in double.
 template <class D>
@@ -72,7 +72,7 @@ Arithmetic<T> Pivot(const T* x, std::size_t size) {
 }
 
 // Elements whose f and f' are held at a time, in the first-level cache beside the input and the output.
-inline constexpr std::size_t kStripSize = 512;
+inline constexpr std::size_t kStripSize = 1024;
 
 // f and f' of a strip, in the order of LoadPair.
 template <class T>
@@ -155,7 +155,7 @@ class Direct {
 };
 
 // Calls visit(at, in the strip) for each whole pair of vectors, rest(at, in the strip, count) for elements that do not
-// fill one, and flush() after every kVectorsPerFlush vectors and at the end of each strip.
+// fill one, and flush() after every kPairsPerFlush pairs and at the end of each strip.
 template <class T, class Source, class Visit, class Rest, class Flush>
 HWY_INLINE void ForEachPair(const T* x, std::size_t size, Source& source, const Visit& visit, const Rest& rest,
                             const Flush& flush) {
@@ -165,7 +165,7 @@ HWY_INLINE void ForEachPair(const T* x, std::size_t size, Source& source, const 
     source.Begin(x + start, length);
     const std::size_t whole = length - length % pair;
     for (std::size_t at = 0; at < whole;) {
-      const std::size_t stop = std::min(at + kVectorsPerFlush / 2 * pair, whole);
+      const std::size_t stop = std::min(at + kPairsPerFlush * pair, whole);
       for (; at < stop; at += pair) visit(start + at, at);
       flush();
     }
