@@ -67,17 +67,33 @@ struct WorstErrors {
   Worst slope;
 };
 
+// f and f' as the specification has them, for the kernels' parameters.
 template <typename T>
-WorstErrors worst_errors(const Activation& activation, const std::vector<T>& x) {
-  const Accuracy& bound = accuracy(activation.kind);
+Outputs<double> specified(const Activation& activation, const std::vector<T>& x) {
   const auto exact = rounded<T>(activation);
+  Outputs<double> result;
+  for (const T value : x) {
+    result.value.push_back(exact.value(value));
+    result.slope.push_back(exact.derivative(value));
+  }
+  return result;
+}
+
+template <typename T>
+WorstErrors worst_errors(const Activation& activation, const std::vector<T>& x, const Outputs<double>& exact) {
+  const Accuracy& bound = accuracy(activation.kind);
   const auto outputs = evaluate(activation, x, T{1});
   WorstErrors worst;
   for (std::size_t i = 0; i < x.size(); ++i) {
-    worst.value.take(ulp_error(exact.value(x[i]), outputs.value[i], bound.value_floor), x[i]);
-    worst.slope.take(ulp_error(exact.derivative(x[i]), outputs.slope[i], bound.slope_floor), x[i]);
+    worst.value.take(ulp_error(exact.value[i], outputs.value[i], bound.value_floor), x[i]);
+    worst.slope.take(ulp_error(exact.slope[i], outputs.slope[i], bound.slope_floor), x[i]);
   }
   return worst;
+}
+
+template <typename T>
+WorstErrors worst_errors(const Activation& activation, const std::vector<T>& x) {
+  return worst_errors(activation, x, specified(activation, x));
 }
 
 }  // namespace anact::kernels

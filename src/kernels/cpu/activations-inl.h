@@ -160,7 +160,7 @@ struct Softsign {
 // scale * x above 0 and scale * alpha * (exp(x) - 1) below.
 struct Elu {
   static constexpr auto kKind = ActivationKind::elu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 2, .slope_ulp = 2};
+  static constexpr Accuracy kAccuracy{.value_ulp = 2, .slope_ulp = 5};
   double scale, negative;
   explicit Elu(const Activation& activation) : Elu(1, activation.parameters[0]) {}
   Elu(double positive_scale, double negative_scale) : scale(positive_scale), negative(negative_scale) {}
@@ -207,7 +207,7 @@ struct Celu {
 
 struct Sigmoid {
   static constexpr auto kKind = ActivationKind::sigmoid;
-  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 5};
+  static constexpr Accuracy kAccuracy{.value_ulp = 6, .slope_ulp = 6};
   explicit Sigmoid(const Activation&) {}
 
   template <class D, class V>
@@ -223,7 +223,7 @@ struct Sigmoid {
 
 struct Silu {
   static constexpr auto kKind = ActivationKind::silu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 6.5, .slope_ulp = 4, .slope_floor = 0.25};
   explicit Silu(const Activation&) {}
 
   template <class D, class V>
@@ -241,7 +241,7 @@ struct Silu {
 // x * sigmoid(w) with w = x * (rate + cubic * x^2), 2 sqrt(2 / pi) and 0.044715 times that.
 struct GeluTanh {
   static constexpr auto kKind = ActivationKind::gelu_tanh;
-  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 6, .slope_ulp = 4, .slope_floor = 0.25};
   explicit GeluTanh(const Activation&) {}
 
   template <class D, class V>
@@ -275,7 +275,7 @@ struct GeluTanh {
 
 struct Gelu {
   static constexpr auto kKind = ActivationKind::gelu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 7.5, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 10, .slope_ulp = 4, .slope_floor = 0.25};
   explicit Gelu(const Activation&) {}
 
   template <class D, class V>
@@ -285,7 +285,7 @@ struct Gelu {
     const auto above = AtLeast(d, -kLimit, x);
     const auto clamped = AtMost(d, kLimit, above);
     const auto [tail, density] = Normal(d, clamped);
-    const auto cdf = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(Constant(d, 1), tail));
+    const auto cdf = IfNegative(d, clamped, tail, hn::Sub(Constant(d, 1), tail));
     return {hn::Mul(above, cdf), hn::MulAdd(clamped, density, cdf)};
   }
 };
@@ -293,7 +293,7 @@ struct Gelu {
 // tanh(softplus(x)) = n / (n + 2) with n = e (e + 2), e = exp(x), and its derivative is 4 e (e + 1) / (n + 2)^2.
 struct Mish {
   static constexpr auto kKind = ActivationKind::mish;
-  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 5, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 6, .slope_ulp = 5, .slope_floor = 0.25};
   explicit Mish(const Activation&) {}
 
   template <class D, class V>
@@ -336,7 +336,7 @@ struct Softplus {
 
 struct Logsigmoid {
   static constexpr auto kKind = ActivationKind::logsigmoid;
-  static constexpr Accuracy kAccuracy{.value_ulp = 3, .slope_ulp = 4};
+  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 5};
   explicit Logsigmoid(const Activation&) {}
 
   template <class D, class V>

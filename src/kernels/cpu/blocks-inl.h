@@ -72,7 +72,7 @@ Arithmetic<T> Pivot(const T* x, std::size_t size) {
 }
 
 // Elements whose f and f' are held at a time, in the first-level cache beside the input and the output.
-inline constexpr std::size_t kStripSize = 1024;
+inline constexpr std::size_t kStripSize = 512;
 
 // f and f' of a strip, in the order of LoadPair.
 template <class T>
@@ -91,9 +91,21 @@ struct PaddedPair {
   HWY_INLINE PaddedPair(const T* x, std::size_t count) : values{} { std::copy_n(x, count, values); }
 };
 
-// Evaluates an activation over a strip.
+// What a loop goes through beside x; null where there is nothing to wait for.
+template <class T>
+struct Companions {
+  const T* read = nullptr;
+  const T* written = nullptr;
+};
+
+template <class T>
+HWY_INLINE void PrefetchElements(const T* from, std::size_t count) {
+  for (std::size_t at = 0; at < count; at += 64 / sizeof(T)) hwy::Prefetch(from + at);
+}
+
+// Evaluates an activation over a strip. The memory of the companions, which would be idle, is asked for meanwhile.
 template <class Act, class T>
-void EvaluateStrip(const void* activation, const T* x, std::size_t size, Strip<T>& strip) {
+void EvaluateStrip(const void* activation, const T* x, std::size_t size, Companions<T> companions, Strip<T>& strip) {
   const hn::ScalableTag<Arithmetic<T>> d;
   const std::size_t lanes = hn::Lanes(d);
   const Act act = *static_cast<const Act*>(activation);
@@ -107,21 +119,31 @@ void EvaluateStrip(const void* activation, const T* x, std::size_t size, Strip<T
     hn::Store(second.derivative, d, strip.slope + at + lanes);
   };
   const std::size_t whole = size - size % (2 * lanes);
-  for (std::size_t at = 0; at < whole; at += 2 * lanes) evaluate(x + at, at);
+  if (companions.read == nullptr) {
+    for (std::size_t at = 0; at < whole; at += 2 * lanes) evaluate(x + at, at);
+  } else {
+    for (std::size_t at = 0; at < whole; at += 2 * lanes) {
+      PrefetchElements(companions.read + at, 2 * lanes);
+      PrefetchElements(companions.written + at, 2 * lanes);
+      evaluate(x + at, at);
+    }
+  }
   if (whole < size) evaluate(PaddedPair<T>(x + whole, size - whole).values, whole);
 }
 
 // Where the loops below have f and f' from. `Begin` is called for each strip, then the call operator for its pairs.
 //
-// A costly activation is evaluated strip by strip, apart from the sums: in one loop a processor's scheduler would be
-// full of operations that wait for the end of a long chain.
+// Where vector registers are few, a costly activation is evaluated strip by strip, apart from the sums: in one loop the
+// processor's scheduler would be full of operations that wait for the end of a long chain.
 template <class T>
 class ByStrips {
  public:
   template <class Act>
   explicit ByStrips(const Act& act) : evaluate_(&EvaluateStrip<Act, T>), activation_(&act) {}
 
-  HWY_INLINE void Begin(const T* x, std::size_t size) { evaluate_(activation_, x, size, strip_); }
+  HWY_INLINE void Begin(const T* x, std::size_t size, Companions<T> companions) {
+    evaluate_(activation_, x, size, companions, strip_);
+  }
 
   template <class D>
   HWY_INLINE Pair<ValueAndDerivative<hn::Vec<D>>> operator()(D d, Pair<hn::Vec<D>>, std::size_t at) const {
@@ -131,19 +153,19 @@ class ByStrips {
   }
 
  private:
-  void (*evaluate_)(const void*, const T*, std::size_t, Strip<T>&);
+  void (*evaluate_)(const void*, const T*, std::size_t, Companions<T>, Strip<T>&);
   const void* activation_;
   Strip<T> strip_;
 };
 
-// One of a few operations is evaluated where it is used.
+// Elsewhere, and if it is only a few operations, it is evaluated where it is used.
 template <class Act>
 class Direct {
  public:
   explicit Direct(const Act& act) : act_(act) {}
 
   template <class T>
-  HWY_INLINE void Begin(const T*, std::size_t) {}
+  HWY_INLINE void Begin(const T*, std::size_t, Companions<T>) {}
 
   template <class D>
   HWY_INLINE Pair<ValueAndDerivative<hn::Vec<D>>> operator()(D d, Pair<hn::Vec<D>> x, std::size_t) const {
@@ -157,12 +179,16 @@ class Direct {
 // Calls visit(at, in the strip) for each whole pair of vectors, rest(at, in the strip, count) for elements that do not
 // fill one, and flush() after every kPairsPerFlush pairs and at the end of each strip.
 template <class T, class Source, class Visit, class Rest, class Flush>
-HWY_INLINE void ForEachPair(const T* x, std::size_t size, Source& source, const Visit& visit, const Rest& rest,
-                            const Flush& flush) {
+HWY_INLINE void ForEachPair(const T* x, Companions<T> companions, std::size_t size, Source& source, const Visit& visit,
+                            const Rest& rest, const Flush& flush) {
   const std::size_t pair = 2 * hn::Lanes(hn::ScalableTag<Arithmetic<T>>());
   for (std::size_t start = 0; start < size; start += kStripSize) {
     const std::size_t length = std::min(kStripSize, size - start);
-    source.Begin(x + start, length);
+    source.Begin(x + start, length, companions);
+    if (companions.read != nullptr) {
+      companions.read += kStripSize;
+      companions.written += kStripSize;
+    }
     const std::size_t whole = length - length % pair;
     for (std::size_t at = 0; at < whole;) {
       const std::size_t stop = std::min(at + kPairsPerFlush * pair, whole);
@@ -231,7 +257,7 @@ void ForwardBlock(Source& source, const T* x, std::size_t size, Arithmetic<T> sc
       slope_square.Flush(d);
     }
   };
-  ForEachPair(x, size, source, visit, rest, flush);
+  ForEachPair(x, Companions<T>{}, size, source, visit, rest, flush);
   if constexpr (kMeasure) {
     const auto count = static_cast<double>(size);
     const double mean = shifted.Total() / count;
@@ -275,7 +301,7 @@ void BackwardBlock(Source& source, const T* x, const T* g, std::size_t size, Ari
     gradient.Flush(d);
     gradient_value.Flush(d);
   };
-  ForEachPair(x, size, source, visit, rest, flush);
+  ForEachPair(x, Companions<T>{g, dx}, size, source, visit, rest, flush);
   sums->gradient = gradient.Total();
   sums->gradient_value = gradient_value.Total();
 }
@@ -305,12 +331,19 @@ void BackwardBlocks(Source source, const T* x, const T* g, std::size_t size, dou
   }
 }
 
+#undef ANACT_MANY_REGISTERS
+#if (HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86) || HWY_ARCH_ARM_A64
+#define ANACT_MANY_REGISTERS 1
+#else
+#define ANACT_MANY_REGISTERS 0
+#endif
+
 // Calls visit with the source that suits loops which sum.
 template <class T, class Visitor>
 void VisitSource(const Activation& activation, const Visitor& visit) {
   Activations::Visit(activation, [&](const auto& act) {
     using Act = std::decay_t<decltype(act)>;
-    if constexpr (std::is_base_of_v<Simple, Act>) {
+    if constexpr (ANACT_MANY_REGISTERS || std::is_base_of_v<Simple, Act>) {
       visit(Direct<Act>(act));
     } else {
       visit(ByStrips<T>(act));

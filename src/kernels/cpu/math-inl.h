@@ -60,6 +60,18 @@ HWY_INLINE hn::Vec<D> Where(D d, M mask, double value) {
   return hn::IfThenElseZero(mask, Constant(d, value));
 }
 
+// `negative` below 0 and `other` above; either at 0.
+template <class D, class V>
+HWY_INLINE V IfNegative(D d, V x, V negative, V other) {
+#if HWY_TARGET == HWY_SSSE3
+  // Highway 1.0.3 blends the bits one by one there.
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), negative, other);
+#else
+  (void)d;
+  return hn::IfNegativeThenElse(x, negative, other);
+#endif
+}
+
 // The polynomial with these coefficients, constant term first.
 template <class D, class V, std::size_t n>
 HWY_INLINE V Polynomial(D d, V x, const std::array<hn::TFromD<D>, n>& coefficients) {
@@ -205,13 +217,9 @@ HWY_INLINE ExpParts<V> SplitExp(D d, V t) {
 // exp(t.high + t.low) for |t.high| <= kExpLimit and |t.low| << 1.
 template <class D, class V>
 HWY_INLINE ExpParts<V> SplitExp(D d, TwoPart<V> t) {
-  using T = hn::TFromD<D>;
-  constexpr auto kLn2 = Coefficients<T>::kLn2;
-  const auto rounder = hn::Set(d, kRounder<T>);
+  const auto rounder = hn::Set(d, kRounder<hn::TFromD<D>>);
   const auto rounded = hn::MulAdd(t.high, Constant(d, std::numbers::log2e), rounder);
-  const auto n = hn::Sub(rounded, rounder);
-  const auto r = hn::NegMulAdd(n, hn::Set(d, kLn2[0]), t.high);
-  return ExpOfReduced(d, rounded, hn::Add(r, hn::NegMulAdd(n, hn::Set(d, kLn2[1]), t.low)));
+  return ExpOfReduced(d, rounded, hn::Add(AddLn2(d, t.high, hn::Sub(rounder, rounded)), t.low));
 }
 
 template <class D, class V>
