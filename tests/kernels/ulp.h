@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <vector>
 
@@ -14,15 +16,17 @@ namespace anact::kernels {
 // bounded, 0 within that bound and infinity beyond it.
 template <typename T>
 double ulp_error(double exact, T got, double floor) {
-  if (std::isnan(exact)) return std::isnan(got) ? 0 : std::numeric_limits<double>::infinity();
   if (exact == got) return 0;
+  if (std::isnan(exact)) return std::isnan(got) ? 0 : std::numeric_limits<double>::infinity();
   const double error = std::abs(exact - static_cast<double>(got));
   if (std::abs(exact) < kTiny<T> && error < kTiny<T>) return 0;
   // Beyond the largest finite number rounding gives an infinity.
   constexpr double kLargest = std::numeric_limits<T>::max();
   if (std::abs(exact) >= kLargest && std::abs(got) >= kLargest && std::signbit(exact) == std::signbit(got)) return 0;
   const double size = std::max({std::abs(exact), floor, static_cast<double>(std::numeric_limits<T>::min())});
-  return error / std::ldexp(1.0, std::ilogb(size) - (std::numeric_limits<T>::digits - 1));
+  // The power of two below `size`: its exponent bits alone, since logb and ldexp would take most of a table's time.
+  const auto power = std::bit_cast<double>(std::bit_cast<std::uint64_t>(size) & 0x7FF0'0000'0000'0000U);
+  return error / power * static_cast<double>(std::uint64_t{1} << (std::numeric_limits<T>::digits - 1));
 }
 
 // f and f' as the kernels compute them: the identity map, and a gradient of 1.
@@ -72,6 +76,8 @@ template <typename T>
 Outputs<double> specified(const Activation& activation, const std::vector<T>& x) {
   const auto exact = rounded<T>(activation);
   Outputs<double> result;
+  result.value.reserve(x.size());
+  result.slope.reserve(x.size());
   for (const T value : x) {
     result.value.push_back(exact.value(value));
     result.slope.push_back(exact.derivative(value));

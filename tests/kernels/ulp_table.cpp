@@ -24,11 +24,12 @@ using anact::Activation;
 using anact::kernels::WorstErrors;
 
 constexpr std::uint64_t kPatterns = std::uint64_t{1} << 32;
-constexpr std::uint64_t kChunk = std::uint64_t{1} << 20;
+constexpr std::uint64_t kChunk = std::uint64_t{1} << 18;
 
 // The finite floats among the patterns first * stride, (first + 1) * stride, …
 std::vector<float> floats(std::uint64_t first, std::uint64_t count, std::uint64_t stride) {
   std::vector<float> x;
+  x.reserve(count);
   for (std::uint64_t i = first; i < first + count; ++i) {
     const auto value = std::bit_cast<float>(static_cast<std::uint32_t>(i * stride));
     if (std::isfinite(value)) x.push_back(value);
