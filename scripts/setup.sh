@@ -106,8 +106,8 @@ install_python() {
   else
     say "using the LibTorch of $torch_choice"
   fi
-  say "installing $(pinned numpy), $(pinned ruff), and $(pinned scikit-learn) (for its digits) into $venv"
-  pip_install "$(pinned numpy)" "$(pinned ruff)"
+  say "installing $(pinned numpy), $(pinned ruff), $(pinned pytest) and $(pinned scikit-learn) (its digits) into $venv"
+  pip_install "$(pinned numpy)" "$(pinned ruff)" "$(pinned pytest)"
   pip_install --no-deps "$(pinned scikit-learn)"
   rm "$venv/anact-setup-running"
 }

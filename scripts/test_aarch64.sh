@@ -47,7 +47,7 @@ if [[ ! -e $packages/done ]]; then
 fi
 
 library=$packages/usr/lib/aarch64-linux-gnu
-flags=(-std=c++20 -O2 -ffp-contract=off -Wall -Wextra -Wpedantic -Werror -Iinclude -Isrc -Itests
+flags=(-std=c++20 -O2 -ffp-contract=off -Wall -Wextra -Wpedantic -Werror -Wno-psabi -Iinclude -Isrc -Itests
   -isystem "$packages/usr/include")
 objects=()
 for source in src/math/*.cpp src/kernels/cpu/*.cpp tests/kernels/*_test.cpp; do

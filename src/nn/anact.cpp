@@ -28,9 +28,7 @@ ops::UpdateOptions to_update(const ANActOptions& options) {
 
 // Checkpointing keeps no graph of the first pass, or puts hooks on the tensors that it saves. In any other pass nothing
 // is kept, since small tensors that outlive a step break up the memory that the big ones use again.
-bool may_run_again() {
-  return !torch::GradMode::is_enabled() || at::SavedTensorDefaultHooks::get_hooks().has_value();
-}
+bool may_run_again() { return !torch::GradMode::is_enabled() || at::SavedTensorDefaultHooks::get_hooks().has_value(); }
 
 }  // namespace
 

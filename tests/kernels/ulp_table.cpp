@@ -1,7 +1,7 @@
-// Prints the worst error of every kernel's f and f' in float over all bit patterns, under every instruction set of this
-// processor, as CSV:
+// Prints the worst error of every kernel's f and f' in float over all bit patterns, under the instruction sets named or
+// else every one of this processor, as CSV:
 //
-//   ulp_table [STRIDE [THREADS]]
+//   ulp_table [STRIDE [THREADS [INSTRUCTION_SET...]]]
 //
 // With the default stride of 1 each of the 2^32 patterns is tried. Progress goes to standard error. Exits with 1 if a
 // bound is exceeded.
@@ -96,13 +96,14 @@ bool print(const std::string& name, const char* function, const std::string& ins
 int main(int argc, char** argv) try {
   const std::uint64_t stride = argc > 1 ? std::stoull(argv[1]) : 1;
   const int threads = argc > 2 ? std::stoi(argv[2]) : 2;
-  if (argc > 3 || stride == 0 || threads < 1) {
-    std::fprintf(stderr, "usage: ulp_table [STRIDE [THREADS]]\n");
+  if (stride == 0 || threads < 1) {
+    std::fprintf(stderr, "usage: ulp_table [STRIDE [THREADS [INSTRUCTION_SET...]]]\n");
     return 2;
   }
   bool within = true;
   std::printf("activation,function,instruction_set,worst_ulp,at,bound\n");
-  const auto sets = anact::kernels::instruction_sets();
+  std::vector<std::string> sets(argv + std::min(argc, 3), argv + argc);
+  if (sets.empty()) sets = anact::kernels::instruction_sets();
   for (const auto& info : anact::activation_catalogue()) {
     if (!anact::kernels::has_kernel(info.kind)) continue;
     const std::string name(info.name);

@@ -375,9 +375,8 @@ template <class T>
 void BackwardElements(const Activation& activation, const T* x, const T* g, std::size_t size, double scale, T* dx,
                       GradientSums* sums, bool streaming) {
   streaming = streaming && CanStream(dx);
-  VisitSource<T>(activation, [&](const auto& source) {
-    BackwardBlocks(source, x, g, size, scale, dx, streaming, sums);
-  });
+  VisitSource<T>(activation,
+                 [&](const auto& source) { BackwardBlocks(source, x, g, size, scale, dx, streaming, sums); });
   if (streaming) hwy::FlushStream();
 }
 

@@ -41,8 +41,8 @@ HWY_INLINE hn::Vec<D> Widen(D d, hn::Vec<HalfBits> bits, BFloat16) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
 }
 
-// The bits rounded to the upper 16. No NaN is looked for: arithmetic gives quiet ones, and their lower bits, which might
-// carry into the sign, are zero as long as no operand brings others (see Canonical).
+// The bits rounded to the upper 16. No NaN is looked for: arithmetic gives quiet ones, and their lower bits, which
+// might carry into the sign, are zero as long as no operand brings others (see Canonical).
 template <class D, class V>
 HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> RoundToBFloat16(D, V v) {
   const hn::RebindToUnsigned<D> du;
