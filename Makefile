@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup configure build program demo test format format-check docs-check install clean
+.PHONY: help setup configure build program demo test bench format format-check docs-check install clean
 .NOTPARALLEL:
 
 # Further arguments for the program that a target runs: make demo ARGS='--seeds 1', make test ARGS='-R math'.
@@ -17,6 +17,7 @@ JOBS ?= $(shell scripts/jobs.sh)
 help:
 	@echo "make demo          train with and without ANAct on handwritten digits, and write a report (minutes)"
 	@echo "make test          build and run all tests"
+	@echo "make bench         measure the speed; writes results/bench and the README's tables (twenty minutes)"
 	@echo "make setup         install what is missing: system packages, .venv with LibTorch, data"
 	@echo "make build         compile into build/; the program is build/anact"
 	@echo "make format        lay out the sources; make format-check only checks"
@@ -53,6 +54,9 @@ demo: program
 test: build
 	@echo "test: running all tests"
 	@ctest --preset release --progress --parallel $(JOBS) $(ARGS)
+
+bench: program
+	@scripts/bench.sh $(ARGS)
 
 format: setup
 	@scripts/format.sh

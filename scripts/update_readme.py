@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Puts measured figures into the README: scripts/update_readme.py runs/demo
+"""Puts measured figures into the README.
 
-The demo's table is what `anact report` prints. The picture is the report's two charts of
-the gradient's variance, drawn by a headless Chromium. The table of speed is made of the
-files of `anact bench` in results/bench.
+scripts/update_readme.py demo runs/demo   the demo's table, which is what `anact report` prints, and
+                                          the picture: the report's two charts of the gradient's
+                                          variance, drawn by a headless Chromium
+scripts/update_readme.py speed            the tables of speed, from the CSVs in results/bench
 """
 
 import csv
@@ -16,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = ROOT / "docs" / "images" / "demo.png"
 BENCHES = {"AVX2": "avx2.csv", "AVX-512": "avx512.csv"}
+SHOWN = ["silu", "gelu", "mish", "softplus", "tanh", "sigmoid", "relu", "hardswish"]
+SIZES = [4096, 1048576, 16777216]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HEADING = "How the gradient passes through the layers"
 
@@ -30,27 +33,64 @@ def table(run):
     return "\n".join(line for line in printed.split("\n") if line.startswith("|"))
 
 
+def rows_of(file):
+    with open(ROOT / "results" / "bench" / file, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def markdown(header, alignment, lines):
+    return "\n".join(
+        f"| {' | '.join(cells)} |" if cells else f"|{alignment}|"
+        for cells in [header, None, *lines]
+    )
+
+
 def speed_table():
     ratios = {}
     for name, file in BENCHES.items():
-        with open(ROOT / "results" / "bench" / file, newline="") as lines:
-            for row in csv.DictReader(lines):
-                key = (row["activation"], int(row["elements"]), int(row["threads"]))
-                ratios.setdefault(key, {})[name] = f"{float(row['ratio_to_torch']):.2f}"
-    columns = [(name, threads) for name in BENCHES for threads in (1, 2)]
-    lines = [
-        "| activation | elements | "
-        + " | ".join(f"{n}, {t} thread{'s'[: t - 1]}" for n, t in columns)
-        + " |"
-    ]
-    lines.append("|---|--:|" + "--:|" * len(columns))
-    for activation, elements in dict.fromkeys(key[:2] for key in ratios):
-        cells = [
-            ratios[activation, elements, threads].get(name, "–")
-            for name, threads in columns
-        ]
-        lines.append(f"| {activation} | {elements:,} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for row in rows_of(file):
+            if int(row["threads"]) == 1:
+                key = (row["activation"], int(row["elements"]))
+                column = (name, row["dtype"])
+                ratio = f"{float(row['ratio_to_torch']):.2f}"
+                ratios.setdefault(key, {})[column] = ratio
+    columns = [(name, dtype) for name in BENCHES for dtype in ("float32", "bfloat16")]
+    shown = [key for key in ratios if key[0] in SHOWN and key[1] in SIZES]
+    return markdown(
+        ["activation", "elements", *(f"{name}, {dtype}" for name, dtype in columns)],
+        "---|--:|" + "--:|" * (len(columns) - 1) + "--:",
+        [
+            [activation, f"{elements:,}"]
+            + [ratios[activation, elements].get(column, "–") for column in columns]
+            for activation, elements in shown
+        ],
+    )
+
+
+def step_table():
+    def milliseconds(row, contender):
+        return f"{float(row[f'{contender}_us_p50']) / 1e3:.1f}"
+
+    untuned = {
+        (row["network"], row["activation"], row["threads"]): row
+        for row in rows_of("steps-plain-malloc.csv")
+    }
+    lines = []
+    for row in rows_of("steps.csv"):
+        key = (row["network"], row["activation"], row["threads"])
+        lines.append(
+            [
+                *key,
+                milliseconds(row, "torch"),
+                milliseconds(row, "anact"),
+                f"{float(row['ratio_to_torch']):.2f}",
+                milliseconds(untuned[key], "torch"),
+                milliseconds(untuned[key], "anact"),
+            ]
+        )
+    header = ["network", "activation", "threads", "plain, ms", "ANAct, ms", "ratio"]
+    header += ["plain, malloc untuned", "ANAct, malloc untuned"]
+    return markdown(header, "---|---|--:|--:|--:|--:|--:|--:", lines)
 
 
 def fill(text, name, content):
@@ -97,16 +137,21 @@ def screenshot(page):
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: scripts/update_readme.py RUN_FOLDER")
-    run = Path(sys.argv[1])
     readme = ROOT / "README.md"
-    text = fill(readme.read_text(), "demo table", table(run))
-    text = fill(text, "speed table", speed_table())
-    IMAGE.parent.mkdir(parents=True, exist_ok=True)
-    screenshot(figure_page((run / "report.html").read_text()))
+    text = readme.read_text()
+    match sys.argv[1:]:
+        case ["demo", folder]:
+            run = Path(folder)
+            text = fill(text, "demo table", table(run))
+            IMAGE.parent.mkdir(parents=True, exist_ok=True)
+            screenshot(figure_page((run / "report.html").read_text()))
+        case ["speed"]:
+            text = fill(text, "speed table", speed_table())
+            text = fill(text, "step table", step_table())
+        case _:
+            sys.exit("usage: scripts/update_readme.py demo RUN_FOLDER | speed")
     readme.write_text(text)
-    print(f"update_readme: README.md and {IMAGE.relative_to(ROOT)} now show {run}")
+    print("update_readme: README.md is up to date with", *sys.argv[1:])
 
 
 if __name__ == "__main__":

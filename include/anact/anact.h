@@ -2,6 +2,7 @@
 #pragma once
 
 #include "anact/activation.h"
+#include "anact/custom.h"
 #include "anact/gaussian.h"
 #include "anact/moments.h"
 #include "anact/nn.h"

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "anact/activation.h"
+#include "anact/custom.h"
 #include "anact/normalization.h"
 
 namespace anact::nn {
@@ -24,8 +25,14 @@ struct ANActOptions {
   /* implicit */ ANActOptions(const std::string& activation = "silu") : activation_(parse_activation(activation)) {}
   /* implicit */ ANActOptions(const char* activation) : ANActOptions(std::string(activation)) {}
   /* implicit */ ANActOptions(const Activation& activation) : activation_(activation) {}
+  // A function of one's own with its derivative: ANActOptions({"square_relu", f, df}).
+  /* implicit */ ANActOptions(CustomActivation custom) : custom_(std::move(custom)) {}
 
   TORCH_ARG(Activation, activation);
+  // Takes the place of `activation`, which then has no meaning. Runs in plain ATen, several times slower than the
+  // activations of the catalogue. Copies of a module share what its functions refer to; a saved module does not hold
+  // them.
+  TORCH_ARG(std::optional<CustomActivation>, custom) = std::nullopt;
   // Where the factors of a training step come from.
   TORCH_ARG(StatisticsSource, statistics) = StatisticsSource::previous;
   TORCH_ARG(Solution, solution) = Solution::compromise;
@@ -55,7 +62,8 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
  public:
   explicit ANActImpl(ANActOptions options = {});
 
-  // Throws std::invalid_argument when the options contradict each other.
+  // Throws std::invalid_argument when the options contradict each other, or when a custom activation is not complete or
+  // not finite under N(0, 1); c10::Error when one of its functions returns another shape than its argument's.
   void reset() override;
 
   // alpha to 0, and the statistics to those of N(0, 1).
@@ -112,7 +120,8 @@ struct Conversion {
 
 // Replaces every activation of torch::nn inside the Sequentials of `root`, itself or at any depth, by an ANAct of the
 // same activation and parameters, with the other options as in `options` and training or evaluating as before. An
-// activation that stands in several places becomes a module of its own in each.
+// activation that stands in several places becomes a module of its own in each. Throws std::invalid_argument, before it
+// changes anything, for options with a custom activation, since each activation stays what it is.
 //
 // What a module calls as a function (torch::relu) is no module, and is not found. Optimizers made earlier do not know
 // the new alphas.

@@ -6,46 +6,48 @@
 #include <string>
 #include <vector>
 
+#include "bench/timing.h"
+
 namespace anact::bench {
 
 struct Options {
-  std::vector<std::string> activations{"silu", "relu"};
-  std::vector<std::string> dtypes{"float32"};  // float32, float64, bfloat16, float16
-  std::vector<std::int64_t> sizes{16384, 262144, 1048576, 16777216};
+  std::vector<std::string> activations{"silu",       "gelu",      "gelu_tanh",   "mish",     "softplus",
+                                       "elu",        "selu",      "celu",        "tanh",     "sigmoid",
+                                       "logsigmoid", "softsign",  "tanhshrink",  "relu",     "leaky_relu",
+                                       "relu6",      "hardswish", "hardsigmoid", "hardtanh", "softshrink"};
+  std::vector<std::string> dtypes{"float32", "bfloat16"};  // float32, float64, bfloat16, float16
+  std::vector<std::int64_t> sizes{4096, 65536, 1048576, 16777216, 67108864};
   std::vector<int> threads{1, 2};
-  std::vector<std::string> instruction_sets;  // empty: the best one alone
-  int rounds = 21;
+  Budget budget{.rounds = 21, .seconds = 2, .turn = 2e-3};
 };
 
-// The 20th, 50th and 80th percentile of the time of one forward and backward pass, in microseconds.
-struct Times {
-  double p20 = 0;
-  double p50 = 0;
-  double p80 = 0;
-};
-
+// The times are those of one forward and backward pass.
 struct Row {
   std::string activation;
   std::string dtype;
   std::int64_t elements = 0;
   int threads = 0;
-  std::string instruction_set;
+  std::string instruction_set;        // of ANAct's kernels
+  std::string torch_instruction_set;  // of PyTorch's
+  std::size_t rounds = 0;
   Times anact;  // the module in training, with all its statistics
-  Times torch;  // PyTorch's activation of the same name, with PyTorch's own choice of instruction set
+  Times torch;  // PyTorch's activation of the same name
   Times plain;  // the normalization written with ATen's operations; zeros above the size where it would take too long
   Times copy;   // a copy of the tensor
-  // Medians over the rounds of the ratio of two times taken in the same round.
-  double to_torch = 0;
+  double to_torch = 0;  // median ratio
   double to_plain = 0;
+  double extra = 0;  // median difference of ANAct and PyTorch's activation, in microseconds
   // Bytes that a forward and backward pass must move (2 reads and 1 write more than a copy) per second, as a share of
   // what the copy moves.
   double bandwidth = 0;
 };
 
-// Runs every combination. In each round the contenders take turns, in an order that rotates; what they compute is
-// compared first. Calls `progress` with each row as it is done. Throws std::invalid_argument for what it does not know,
-// and std::runtime_error when the contenders disagree.
-std::vector<Row> run(const Options& options, const std::function<void(const Row&)>& progress);
+// Throws std::invalid_argument for what it does not know.
+void validate(const Options& options);
+
+// Runs every combination; what the contenders compute is compared first. Calls `on_case` before and `on_row` after each
+// of them. Throws as validate, and std::runtime_error when the contenders disagree.
+std::vector<Row> run(const Options& options, const OnCase& on_case, const std::function<void(const Row&)>& on_row);
 
 // All figures: one line a row, times in microseconds.
 [[nodiscard]] std::string to_csv(const std::vector<Row>& rows);

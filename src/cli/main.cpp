@@ -1,7 +1,6 @@
 // The program `anact`.
 
 #include <fcntl.h>
-#include <malloc.h>
 
 #include <algorithm>
 #include <exception>
@@ -12,6 +11,7 @@
 
 #include "anact/activation.h"
 #include "cli/commands.h"
+#include "cli/malloc.h"
 
 namespace {
 
@@ -49,9 +49,7 @@ void check_command(const CLI::App& app, const std::vector<std::string>& argument
 int main(int argc, char** argv) {
   using namespace anact::cli;
   keep_standard_descriptors();
-  // glibc gives big blocks back to the system at every step of a training; taking them again costs page faults.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  tune_malloc();
 
   CLI::App app("ANAct: adaptive normalization for activation functions", "anact");
   app.set_version_flag("--version", "anact " ANACT_VERSION);

@@ -10,19 +10,12 @@
 namespace anact::cli {
 namespace {
 
-constexpr auto kRedraw = std::chrono::milliseconds(100);
+constexpr double kRedrawSeconds = 0.1;
 constexpr auto kPlainLine = std::chrono::seconds(10);
 
 std::size_t terminal_width() {
   winsize size{};
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
-std::string minutes(double seconds) {
-  char text[32];
-  const auto whole = static_cast<long>(seconds + 0.5);
-  std::snprintf(text, sizeof text, "%ld:%02ld", whole / 60, whole % 60);
-  return text;
 }
 
 std::string bar(double share) {
@@ -35,18 +28,43 @@ std::string bar(double share) {
 
 }  // namespace
 
-ProgressBar::ProgressBar() : terminal_(isatty(STDERR_FILENO) != 0) {}
+std::string minutes(double seconds) {
+  char text[32];
+  const auto whole = static_cast<long>(seconds + 0.5);
+  std::snprintf(text, sizeof text, "%ld:%02ld", whole / 60, whole % 60);
+  return text;
+}
+
+StatusLine::StatusLine() : terminal_(isatty(STDERR_FILENO) != 0) {}
+
+void StatusLine::show(std::string text) {
+  if (terminal_) {
+    // A line that wraps could not be redrawn in place.
+    text.resize(std::min(text.size(), terminal_width() - 1));
+    std::fprintf(stderr, "\r\033[K%s", text.c_str());
+    drawn_ = true;
+  } else {
+    const auto now = Clock::now();
+    if (now - last_ < kPlainLine) return;
+    last_ = now;
+    std::fprintf(stderr, "%s\n", text.c_str());
+  }
+  std::fflush(stderr);
+}
+
+void StatusLine::clear() {
+  if (drawn_) std::fprintf(stderr, "\r\033[K");
+  drawn_ = false;
+  std::fflush(stderr);
+}
+
+double StatusLine::elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
 void ProgressBar::step(const train::Progress& progress) {
   ++steps_;
-  const auto now = Clock::now();
-  if (now - last_ < (terminal_ ? Clock::duration(kRedraw) : Clock::duration(kPlainLine))) return;
-  last_ = now;
-  draw(progress);
-}
-
-void ProgressBar::draw(const train::Progress& progress) {
-  const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
+  const double elapsed = line_.elapsed();
+  if (elapsed - drawn_at_ < kRedrawSeconds) return;
+  drawn_at_ = elapsed;
   // Runs that diverged took fewer steps than planned, so the share counts runs and the speed counts steps.
   const double share =
       (static_cast<double>(progress.run) + static_cast<double>(progress.step) / static_cast<double>(progress.steps)) /
@@ -56,27 +74,14 @@ void ProgressBar::draw(const train::Progress& progress) {
   // What matters most comes first: a narrow terminal shows the beginning only.
   std::snprintf(text, sizeof text,
                 "[%s] %3.0f%% ETA %s %.0f steps/s loss %.4f test %.1f%% run %zu/%zu %s seed %lld epoch %lld/%lld",
-                bar(share).c_str(), 100 * share, minutes(left).c_str(),
-                elapsed > 0 ? static_cast<double>(steps_) / elapsed : 0.0, progress.loss, 100 * progress.test_accuracy,
-                progress.run + 1, progress.runs, progress.arm.c_str(), static_cast<long long>(progress.seed),
-                static_cast<long long>(progress.epoch), static_cast<long long>(progress.epochs));
-  std::string line = text;
-  if (terminal_) {
-    // A line that wraps could not be redrawn in place.
-    line.resize(std::min(line.size(), terminal_width() - 1));
-    std::fprintf(stderr, "\r\033[K%s", line.c_str());
-    drawn_ = true;
-  } else {
-    std::fprintf(stderr, "%s\n", line.c_str());
-  }
-  std::fflush(stderr);
+                bar(share).c_str(), 100 * share, minutes(left).c_str(), static_cast<double>(steps_) / elapsed,
+                progress.loss, 100 * progress.test_accuracy, progress.run + 1, progress.runs, progress.arm.c_str(),
+                static_cast<long long>(progress.seed), static_cast<long long>(progress.epoch),
+                static_cast<long long>(progress.epochs));
+  line_.show(text);
 }
 
-void ProgressBar::clear() {
-  if (drawn_) std::fprintf(stderr, "\r\033[K");
-  drawn_ = false;
-  std::fflush(stderr);
-}
+void ProgressBar::clear() { line_.clear(); }
 
 void ProgressBar::run_ended(const train::Progress& progress, const train::RunResult& result) {
   clear();

@@ -1,6 +1,6 @@
 #include "models/initialization.h"
 
-#include <ATen/ops/normal.h>
+#include <torch/nn/modules/conv.h>
 
 #include <array>
 #include <cmath>
@@ -49,9 +49,32 @@ double standard_deviation(Initialization initialization, const Activation& activ
   throw std::invalid_argument("unknown initialization");
 }
 
+Fans fans(const torch::Tensor& weight) {
+  const std::int64_t kernel = weight.numel() / (weight.size(0) * weight.size(1));
+  return {.inputs = weight.size(1) * kernel, .outputs = weight.size(0) * kernel};
+}
+
 void draw_normal(torch::Tensor weight, double standard_deviation, at::Generator generator) {
   const torch::NoGradGuard no_grad;
-  weight.normal_(0, 1, std::move(generator)).mul_(standard_deviation);
+  const auto draws = torch::empty(weight.sizes(), weight.options()).normal_(0, 1, std::move(generator));
+  weight.copy_(draws.mul_(standard_deviation));
+}
+
+void initialize(torch::nn::Module& network, const torch::nn::Linear& output, Initialization initialization,
+                const Activation& activation, const at::Generator& generator) {
+  const torch::NoGradGuard no_grad;
+  const auto draw = [&](torch::Tensor weight, torch::Tensor bias, Initialization chosen) {
+    const auto [inputs, outputs] = fans(weight);
+    draw_normal(weight, standard_deviation(chosen, activation, inputs, outputs), generator);
+    if (bias.defined()) bias.zero_();
+  };
+  for (const auto& module : network.modules(false)) {
+    if (const auto* conv = module->as<torch::nn::Conv2d>()) {
+      draw(conv->weight, conv->bias, initialization);
+    } else if (const auto* linear = module->as<torch::nn::Linear>()) {
+      draw(linear->weight, linear->bias, linear == output.get() ? Initialization::lecun : initialization);
+    }
+  }
 }
 
 }  // namespace anact::models

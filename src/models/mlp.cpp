@@ -1,20 +1,18 @@
 #include "models/mlp.h"
 
-#include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "models/check.h"
 
 namespace anact::models {
 
 MLPImpl::MLPImpl(MLPOptions given) : options(std::move(given)) {
-  const std::pair<const char*, std::int64_t> sizes[] = {
-      {"inputs", options.inputs}, {"classes", options.classes}, {"depth", options.depth}, {"width", options.width}};
-  for (const auto& [name, value] : sizes) {
-    if (value < 1) {
-      throw std::invalid_argument("MLP: " + std::string(name) + " is " + std::to_string(value) +
-                                  "; it must be at least 1");
-    }
-  }
+  check_positive("MLP", "inputs", options.inputs);
+  check_positive("MLP", "classes", options.classes);
+  check_positive("MLP", "depth", options.depth);
+  check_positive("MLP", "width", options.width);
+  check_activation("MLP", options.activation);
   std::int64_t inputs = options.inputs;
   for (std::int64_t layer = 0; layer < options.depth; ++layer) {
     const auto suffix = std::to_string(layer);
@@ -30,17 +28,7 @@ MLPImpl::MLPImpl(MLPOptions given) : options(std::move(given)) {
 }
 
 void MLPImpl::initialize(Initialization initialization, const Activation& activation, const at::Generator& generator) {
-  const torch::NoGradGuard no_grad;
-  for (auto& linear : linears_) {
-    const auto deviation =
-        standard_deviation(initialization, activation, linear->weight.size(1), linear->weight.size(0));
-    draw_normal(linear->weight, deviation, generator);
-    linear->bias.zero_();
-  }
-  draw_normal(output_->weight,
-              standard_deviation(Initialization::lecun, activation, output_->weight.size(1), output_->weight.size(0)),
-              generator);
-  output_->bias.zero_();
+  models::initialize(*this, output_, initialization, activation, generator);
 }
 
 torch::Tensor MLPImpl::forward(torch::Tensor input, Trace* trace) {

@@ -29,7 +29,7 @@ struct Trace {
 
 class MLPImpl : public torch::nn::Module {
  public:
-  // Throws std::invalid_argument for sizes below 1.
+  // Throws std::invalid_argument for sizes below 1 and without an activation.
   explicit MLPImpl(MLPOptions options);
 
   // Weights of the hidden layers by `initialization`, of the last layer by LeCun's; biases 0.

@@ -3,11 +3,14 @@
 #include <ATen/SavedTensorHooks.h>
 #include <torch/csrc/autograd/graph_task.h>
 
+#include <numbers>
 #include <ostream>
+#include <stdexcept>
 #include <utility>
 
 #include "anact/gaussian.h"
 #include "anact/nn.h"
+#include "ops/fallback/anact.h"
 
 namespace anact::nn {
 namespace {
@@ -24,6 +27,42 @@ NormalizationOptions to_normalization(const ANActOptions& options) {
 ops::UpdateOptions to_update(const ANActOptions& options) {
   const auto gate = options.gate().value_or(ANActOptions::Interval(0, 0));
   return {.momentum = options.momentum(), .gate_low = gate.first, .gate_high = gate.second};
+}
+
+// The statistics under N(0, 1), by the midpoint rule, which converges exponentially for a smooth f. An f with kinks has
+// most often one at 0, which lies between two nodes.
+Statistics gaussian_statistics(const CustomActivation& activation) {
+  constexpr std::int64_t kNodes = 1 << 15;
+  constexpr double kReach = 12;
+  constexpr double kStep = 2 * kReach / kNodes;
+  const torch::NoGradGuard no_grad;
+  const auto [value, derivative] = ops::fallback::to_functions(activation);
+  const auto x = (torch::arange(kNodes, torch::kDouble) + 0.5) * kStep - kReach;
+  const auto weight = torch::exp(x.square() * -0.5) * (kStep * std::numbers::inv_sqrtpi / std::numbers::sqrt2);
+  const auto f = value(x);
+  const Statistics result{.output_mean = (weight * f).sum().item<double>(),
+                          .output_square = (weight * f.square()).sum().item<double>(),
+                          .input_variance = 1,
+                          .backward_gain = (weight * derivative(x).square()).sum().item<double>()};
+  if (!result.is_finite()) {
+    throw std::invalid_argument("ANAct: the custom activation \"" + activation.name +
+                                "\" is not finite under N(0, 1); f and f' must be on [-12, 12]");
+  }
+  return result;
+}
+
+Statistics gaussian_statistics(const ANActOptions& options) {
+  return options.custom() ? gaussian_statistics(*options.custom()) : anact::gaussian_statistics(options.activation());
+}
+
+// ops::forward with what the options say.
+auto run(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
+         const ANActOptions& options, bool training, const std::optional<torch::Tensor>& known_factors) {
+  const auto of = [&](const auto& activation) {
+    return ops::forward(input, alpha, running, activation, options.statistics(), to_normalization(options),
+                        to_update(options), training, known_factors);
+  };
+  return options.custom() ? of(*options.custom()) : of(options.activation());
 }
 
 // Checkpointing keeps no graph of the first pass, or puts hooks on the tensors that it saves. In any other pass nothing
@@ -59,7 +98,7 @@ void ANActImpl::reset_parameters() {
 }
 
 void ANActImpl::reset_running_stats() {
-  const auto normal = gaussian_statistics(options.activation());
+  const auto normal = gaussian_statistics(options);
   output_mean.fill_(normal.output_mean);
   output_square.fill_(normal.output_square);
   input_variance.fill_(normal.input_variance);
@@ -70,20 +109,15 @@ void ANActImpl::reset_running_stats() {
 
 torch::Tensor ANActImpl::forward(const torch::Tensor& input) {
   const ops::RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
-  const auto update = to_update(options);
-  const auto run = [&](const std::optional<torch::Tensor>& known_factors) {
-    return ops::forward(input, alpha, running, options.activation(), options.statistics(), normalization(), update,
-                        is_training(), known_factors);
-  };
-  auto [output, moments, factors] = run(std::nullopt);
+  auto [output, moments, factors] = run(input, alpha, running, options, is_training(), std::nullopt);
   if (!is_training()) return output;
   // A forward pass within a backward pass is one that runs again.
   if (torch::autograd::get_current_graph_task_id() != -1) {
     const auto known_factors = find_factors(moments);
-    return known_factors ? std::get<0>(run(known_factors)) : output;
+    return known_factors ? std::get<0>(run(input, alpha, running, options, true, known_factors)) : output;
   }
   if (may_run_again()) remember({moments, factors});
-  ops::update_statistics(running, num_batches_skipped, moments, update);
+  ops::update_statistics(running, num_batches_skipped, moments, to_update(options));
   return output;
 }
 
@@ -118,7 +152,7 @@ NormalizationOptions ANActImpl::normalization() const { return to_normalization(
 
 void ANActImpl::pretty_print(std::ostream& stream) const {
   const ANActOptions defaults(options.activation());
-  stream << "ANAct(" << options.activation().to_string();
+  stream << "ANAct(" << (options.custom() ? options.custom()->name : options.activation().to_string());
   if (options.statistics() != defaults.statistics()) stream << ", statistics=" << to_string(options.statistics());
   if (options.solution() != defaults.solution()) stream << ", solution=" << to_string(options.solution());
   if (options.target() != defaults.target()) stream << ", target=" << to_string(options.target());
@@ -166,13 +200,14 @@ namespace functional {
 
 torch::Tensor anact(const torch::Tensor& input, const ANActOptions& options) {
   const auto scalar = torch::TensorOptions().dtype(torch::kFloat).device(input.device());
-  const auto normal = gaussian_statistics(options.activation());
+  const auto normal = gaussian_statistics(options);
   const ops::RunningStatistics running{
       torch::full({}, normal.output_mean, scalar), torch::full({}, normal.output_square, scalar),
       torch::full({}, normal.input_variance, scalar), torch::full({}, normal.backward_gain, scalar),
       torch::zeros({}, scalar.dtype(torch::kLong))};
-  return std::get<0>(ops::forward(input, torch::zeros({}, scalar), running, options.activation(),
-                                  StatisticsSource::batch, to_normalization(options), {}, true));
+  auto of_batch = options;
+  of_batch.statistics(StatisticsSource::batch).momentum(1).gate(std::nullopt);
+  return std::get<0>(run(input, torch::zeros({}, scalar), running, of_batch, true, std::nullopt));
 }
 
 }  // namespace functional

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <set>
+#include <stdexcept>
 
 #include "anact/nn.h"
 
@@ -83,6 +84,11 @@ class Converter {
 }  // namespace
 
 Conversion convert_activations(torch::nn::Module& root, const ANActOptions& options) {
+  if (options.custom()) {
+    throw std::invalid_argument(
+        "convert_activations: the options hold the custom activation \"" + options.custom()->name +
+        "\", but each activation is replaced by an ANAct of the same " + "activation; expected options without one");
+  }
   Converter converter(options);
   converter.visit(root, "");
   return std::move(converter.result);

@@ -16,6 +16,7 @@
 #include <tuple>
 
 #include "anact/activation.h"
+#include "anact/custom.h"
 #include "anact/normalization.h"
 
 namespace anact::ops {
@@ -59,9 +60,19 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, 
                                                        const UpdateOptions& update, bool training,
                                                        const std::optional<at::Tensor>& known_factors = std::nullopt);
 
+// The same for an activation of the user's own, in plain ATen; no operator of the dispatcher.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
+                                                       const RunningStatistics& running,
+                                                       const CustomActivation& activation, StatisticsSource source,
+                                                       const NormalizationOptions& options, const UpdateOptions& update,
+                                                       bool training,
+                                                       const std::optional<at::Tensor>& known_factors = std::nullopt);
+
 // The gradients of input and alpha: grad * scale * f'(input), and the sum of grad * scale_slope * (f(input) - centre).
 std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
                                             const at::Tensor& factors, const Activation& activation);
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
+                                            const at::Tensor& factors, const CustomActivation& activation);
 
 // Takes `moments` into `running`, in place. A batch that accepts() refuses changes nothing but adds 1 to `num_skipped`
 // (int64, 0-dimensional); an empty batch changes nothing at all.

@@ -59,18 +59,27 @@ at::ArrayRef<double> encode_parameters(const Activation& activation) {
   return {activation.parameters.data(), activation_info(activation.kind).parameters.size()};
 }
 
-ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
+void check_forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                   const ForwardConfiguration& configuration) {
   TORCH_CHECK_TYPE(at::isFloatingType(input.scalar_type()), "anact: the input is ", input.scalar_type(),
                    "; it must be float64, float32, bfloat16 or float16");
   TORCH_CHECK_TYPE(at::isFloatingType(alpha.scalar_type()), "anact: alpha is ", alpha.scalar_type(),
                    "; it must be of a floating type");
   TORCH_CHECK_VALUE(alpha.dim() == 0, "anact: alpha has shape ", alpha.sizes(), "; it must be a scalar");
-  check_running(ANACT_RUNNING);
-  TORCH_CHECK(input.device() == output_mean.device(), "anact: the input is on ", input.device(),
-              " but the statistics are on ", output_mean.device());
+  check_running(running);
+  TORCH_CHECK(input.device() == running.output_mean.device(), "anact: the input is on ", input.device(),
+              " but the statistics are on ", running.output_mean.device());
+  if (configuration.known_factors) check_factors(*configuration.known_factors);
+  validate(configuration.options);
+  check_update_options(configuration.update);
+}
+
+ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
+  // For decode_activation.
+  (void)activation;
+  (void)parameters;
   const auto text = [](c10::string_view value) { return std::string_view(value.data(), value.size()); };
   ForwardConfiguration result{
-      .activation = decode_activation(activation, parameters),
       .source = parse_statistics_source(text(statistics)),
       .options = {.solution = parse_solution(text(solution)),
                   .target = parse_target(text(target)),
@@ -80,11 +89,9 @@ ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
                   .lambda_max = lambda_max},
       .update = {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high},
       .training = training,
-      .factors_known = known_factors.has_value(),
+      .known_factors = known_factors,
   };
-  if (known_factors) check_factors(*known_factors);
-  validate(result.options);
-  check_update_options(result.update);
+  check_forward(input, alpha, ANACT_RUNNING, result);
   return result;
 }
 
@@ -93,8 +100,7 @@ void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::T
                     input.sizes());
   TORCH_CHECK_TYPE(grad.scalar_type() == input.scalar_type(), "anact: the gradient is ", grad.scalar_type(),
                    ", the input ", input.scalar_type());
-  TORCH_CHECK_VALUE(factors.numel() == kFactorsSize && factors.scalar_type() == at::kDouble, "anact: factors must be ",
-                    kFactorsSize, " elements of float64");
+  check_factors(factors);
 }
 
 void check_update(const RunningStatistics& running, const at::Tensor& moments, const UpdateOptions& update) {

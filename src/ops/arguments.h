@@ -40,17 +40,16 @@ namespace anact::ops {
 using ForwardResult = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
 using BackwardResult = std::tuple<at::Tensor, at::Tensor>;
 
-// Decoded arguments of anact::forward.
+// What anact::forward is given beside the activation and the tensors.
 struct ForwardConfiguration {
-  Activation activation;
   StatisticsSource source = StatisticsSource::previous;
   NormalizationOptions options;
   UpdateOptions update;
   bool training = false;
-  bool factors_known = false;
+  std::optional<at::Tensor> known_factors;
 
   // Whether the factors need this batch's moments, so that the output takes a second pass.
-  [[nodiscard]] bool uses_batch() const { return training && !factors_known && source != StatisticsSource::previous; }
+  [[nodiscard]] bool uses_batch() const { return training && !known_factors && source != StatisticsSource::previous; }
 };
 
 // The activation of a name of the catalogue and all its parameters. Throws c10::Error for an unknown name or a wrong
@@ -60,7 +59,11 @@ struct ForwardConfiguration {
 // The parameters as the schema takes them: as many as the activation has.
 [[nodiscard]] at::ArrayRef<double> encode_parameters(const Activation& activation);
 
-// Decodes and checks all arguments of anact::forward. Throws c10::Error that says what is wrong.
+// Throws c10::Error or std::invalid_argument that says what is wrong.
+void check_forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                   const ForwardConfiguration& configuration);
+
+// Decodes and checks all arguments of anact::forward but the activation.
 [[nodiscard]] ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS);
 
 // Throws c10::Error that says what is wrong with the tensors of anact::backward.

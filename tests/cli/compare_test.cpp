@@ -23,13 +23,6 @@ const Names kRunFiles{"config.json", "environment.json", "status.json", "metrics
 
 nlohmann::json json_of(const std::filesystem::path& path) { return nlohmann::json::parse(content_of(path)); }
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
-
 class Compare : public testing::Test {
  protected:
   [[nodiscard]] std::vector<std::string> arguments(std::vector<std::string> more = {}) const {

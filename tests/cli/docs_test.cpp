@@ -1,4 +1,4 @@
-// docs/compare.md says what the program does.
+// docs/compare.md and docs/bench.md say what the program does.
 
 #include <gtest/gtest.h>
 
@@ -15,10 +15,10 @@ namespace {
 
 using namespace test;
 
-// The first two columns of the table whose first heading is `heading`: the name, without its backticks, and the
-// default.
-std::map<std::string, std::string> table(const std::string& heading) {
-  std::ifstream document(source_folder() / "docs" / "compare.md");
+// The first two columns of the table of a document whose first heading is `heading`: the name, without its backticks,
+// and the default.
+std::map<std::string, std::string> table(const std::string& name, const std::string& heading) {
+  std::ifstream document(source_folder() / "docs" / name);
   std::map<std::string, std::string> rows;
   const std::regex row("\\| `?([^`|]+?)`? \\| (.+?) \\|.*");
   bool inside = false;
@@ -42,8 +42,9 @@ std::set<std::string> keys(const std::map<std::string, Value>& map) {
   return result;
 }
 
-TEST(CompareDocument, ListsTheFlagsThatThereAreWithTheirDefaults) {
-  const auto help = run({"compare", "--help"}).out;
+// Every flag of a command with its default as --help has it.
+std::map<std::string, std::string> flags(const std::string& command) {
+  const auto help = run({command, "--help"}).out;
   std::map<std::string, std::string> defaults;
   const std::regex option("^ +(?:-h,)?(--[a-z-]+)(?: [A-Z]+(?:=([^ ]+))?)?( |$)");
   std::istringstream lines(help);
@@ -51,8 +52,21 @@ TEST(CompareDocument, ListsTheFlagsThatThereAreWithTheirDefaults) {
     std::smatch match;
     if (std::regex_search(line, match, option) && match[1] != "--help") defaults[match[1]] = match[2];
   }
-  const auto documented = table("flag");
-  EXPECT_EQ(keys(documented), keys(defaults)) << help;
+  return defaults;
+}
+
+TEST(BenchDocument, ListsTheFlagsThatThereAre) {
+  const auto defaults = flags("bench");
+  EXPECT_GE(defaults.size(), 10u);
+  const auto documented = table("bench.md", "flag");
+  EXPECT_EQ(keys(documented), keys(defaults));
+  EXPECT_EQ(documented.at("--rounds"), "`" + defaults.at("--rounds") + "`");
+}
+
+TEST(CompareDocument, ListsTheFlagsThatThereAreWithTheirDefaults) {
+  const auto defaults = flags("compare");
+  const auto documented = table("compare.md", "flag");
+  EXPECT_EQ(keys(documented), keys(defaults));
   for (const auto& [flag, value] : defaults) {
     if (flag != "--arms" && !value.empty()) {
       EXPECT_EQ(documented.at(flag), "`" + value + "`") << flag;
@@ -67,7 +81,7 @@ TEST(CompareDocument, ListsTheSettingsThatThereAre) {
   std::set<std::string> names;
   std::istringstream list(error.substr(begin + 10, error.size() - begin - 11));
   for (std::string name; std::getline(list, name, ',');) names.insert(name.substr(name.find_first_not_of(' ')));
-  EXPECT_EQ(keys(table("setting")), names);
+  EXPECT_EQ(keys(table("compare.md", "setting")), names);
 }
 
 TEST(CompareDocument, StatesTheDefaultsOfTheSettings) {
@@ -76,7 +90,7 @@ TEST(CompareDocument, StatesTheDefaultsOfTheSettings) {
   ASSERT_EQ(result.exit_code, 0) << result.error;
   const auto arms = nlohmann::json::parse(content_of(folder / "out" / "config.json")).at("arms");
   const auto quoted = [](const nlohmann::json& value) { return "`" + value.get<std::string>() + "`"; };
-  auto rows = table("setting");
+  auto rows = table("compare.md", "setting");
   const auto& anact = arms[0].at("anact");
   for (const char* name : {"statistics", "solution", "target", "gain"}) EXPECT_EQ(rows[name], quoted(anact.at(name)));
   for (const char* name : {"centre", "learnable"}) EXPECT_EQ(rows[name], anact.at(name).get<bool>() ? "`on`" : "`off`");

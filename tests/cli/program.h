@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -126,6 +128,30 @@ class Program {
 
 inline Result run(const std::vector<std::string>& arguments, const Setting& setting = {}) {
   return Program(arguments, setting).wait();
+}
+
+inline std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+inline std::vector<std::string> fields_of(const std::string& line) {
+  std::vector<std::string> fields;
+  std::istringstream stream(line);
+  for (std::string field; std::getline(stream, field, ',');) fields.push_back(field);
+  return fields;
+}
+
+// The one line of a usage error.
+inline std::string refusal(const std::vector<std::string>& arguments) {
+  const auto result = run(arguments);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(lines_of(result.error).size(), 1u) << result.error;
+  if (!result.error.starts_with("anact: ") || !result.error.ends_with("\n")) return "no message: " + result.error;
+  return result.error.substr(7, result.error.size() - 8);
 }
 
 // `compare` with a network that trains in a moment, unless `more` says otherwise: a flag there replaces the one here.

@@ -17,38 +17,14 @@ namespace {
 
 using namespace test;
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
-
-std::vector<std::string> fields_of(const std::string& line) {
-  std::vector<std::string> fields;
-  std::istringstream stream(line);
-  for (std::string field; std::getline(stream, field, ',');) fields.push_back(field);
-  return fields;
-}
-
-// The one line of a usage error.
-std::string refusal(const std::vector<std::string>& arguments) {
-  const auto result = run(arguments);
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_EQ(result.out, "");
-  EXPECT_EQ(lines_of(result.error).size(), 1u) << result.error;
-  if (!result.error.starts_with("anact: ") || !result.error.ends_with("\n")) return "no message: " + result.error;
-  return result.error.substr(7, result.error.size() - 8);
-}
-
 TEST(Program, HelpAndVersion) {
   for (const char* flag : {"--help", "-h"}) {
     const auto result = run({flag});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_EQ(result.error, "");
-    for (const char* command : {"compare", "gains", "report", "info"}) EXPECT_TRUE(has(result.out, command));
+    for (const char* command : {"compare", "gains", "bench", "report", "info"}) EXPECT_TRUE(has(result.out, command));
   }
-  for (const char* command : {"compare", "gains", "report", "info"}) {
+  for (const char* command : {"compare", "gains", "bench", "report", "info"}) {
     const auto result = run({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_TRUE(has(result.out, std::string("anact ") + command)) << result.out;

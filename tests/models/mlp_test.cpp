@@ -1,30 +1,20 @@
 #include "models/mlp.h"
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <functional>
-#include <map>
 #include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 
-#include "anact/nn.h"
+#include "models/networks.h"
 
 namespace anact::models {
 namespace {
 
-at::Generator generator(std::uint64_t seed) { return at::detail::createCPUGenerator(seed); }
-
-ActivationFactory plain(const std::string& name) {
-  return [name] { return torch::nn::AnyModule(PlainActivation(parse_activation(name))); };
-}
-
-ActivationFactory normalized(const nn::ANActOptions& options) {
-  return [options] { return torch::nn::AnyModule(nn::ANAct(options)); };
-}
+using namespace test;
 
 MLP make(std::int64_t depth, std::int64_t width, ActivationFactory activation, bool batch_norm = false) {
   return MLP(MLPOptions{.inputs = 7,
@@ -33,12 +23,6 @@ MLP make(std::int64_t depth, std::int64_t width, ActivationFactory activation, b
                         .width = width,
                         .batch_norm = batch_norm,
                         .activation = std::move(activation)});
-}
-
-std::map<std::string, torch::Tensor> parameters_of(const MLP& model) {
-  std::map<std::string, torch::Tensor> result;
-  for (const auto& item : model->named_parameters()) result[item.key()] = item.value();
-  return result;
 }
 
 torch::Tensor batch(std::int64_t size) {
@@ -91,17 +75,12 @@ TEST(MLP, HasTheShapesAndTheTraceOfItsOptions) {
 }
 
 TEST(MLP, CountsItsParameters) {
-  const auto count = [](const MLP& model) {
-    std::int64_t total = 0;
-    for (const auto& parameter : model->parameters()) total += parameter.numel();
-    return total;
-  };
   for (const std::int64_t depth : {1, 4}) {
     const std::int64_t width = 10, inputs = 7, classes = 3;
     const std::int64_t linear = (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * classes;
-    EXPECT_EQ(count(make(depth, width, plain("silu"))), linear);
-    EXPECT_EQ(count(make(depth, width, plain("silu"), true)), linear + depth * 2 * width);
-    EXPECT_EQ(count(make(depth, width, normalized("silu"))), linear + depth);  // one alpha each
+    EXPECT_EQ(parameter_count(*make(depth, width, plain("silu"))), linear);
+    EXPECT_EQ(parameter_count(*make(depth, width, plain("silu"), true)), linear + depth * 2 * width);
+    EXPECT_EQ(parameter_count(*make(depth, width, normalized("silu"))), linear + depth);  // one alpha each
   }
 }
 
@@ -118,7 +97,7 @@ TEST(MLP, EachPlaceHasStatisticsOfItsOwn) {
 TEST(MLP, IsTheCompositionOfItsLayers) {
   auto model = make(3, 9, plain("silu"));
   model->to(torch::kDouble);
-  const auto parameters = parameters_of(model);
+  const auto parameters = parameters_of(*model);
   auto x = batch(6);
   const auto logits = model->forward(x);
   for (const char* layer : {"linear0", "linear1", "linear2"}) x = silu_of(affine(parameters, layer, x));
@@ -128,7 +107,7 @@ TEST(MLP, IsTheCompositionOfItsLayers) {
 TEST(MLP, NormalizesAfterTheActivation) {
   auto model = make(2, 9, normalized("silu"));
   model->to(torch::kDouble);
-  const auto parameters = parameters_of(model);
+  const auto parameters = parameters_of(*model);
   const double lambda = silu_lambda(), mean = expectation(silu_value);
   // The first step and evaluation before it use the values under N(0, 1).
   for (const bool training : {false, true}) {
@@ -143,7 +122,7 @@ TEST(MLP, NormalizesAfterTheActivation) {
 TEST(MLP, PutsBatchNormBetweenTheLinearLayerAndTheActivation) {
   auto model = make(2, 9, plain("silu"), true);
   model->to(torch::kDouble);
-  auto parameters = parameters_of(model);
+  auto parameters = parameters_of(*model);
   {
     const torch::NoGradGuard no_grad;
     parameters.at("norm1.weight").fill_(1.5);
@@ -164,32 +143,18 @@ TEST(MLP, PutsBatchNormBetweenTheLinearLayerAndTheActivation) {
 
 TEST(MLP, RefusesImpossibleSizes) {
   const auto message = [](std::int64_t inputs, std::int64_t classes, std::int64_t depth, std::int64_t width) {
-    try {
-      MLP model(MLPOptions{
+    return refusal([&] {
+      MLP(MLPOptions{
           .inputs = inputs, .classes = classes, .depth = depth, .width = width, .activation = plain("relu")});
-    } catch (const std::invalid_argument& error) {
-      return std::string(error.what());
-    }
-    return std::string("no error");
+    });
   };
   EXPECT_EQ(message(7, 3, 1, 1), "no error");
   EXPECT_EQ(message(0, 3, 1, 1), "MLP: inputs is 0; it must be at least 1");
   EXPECT_EQ(message(7, -1, 1, 1), "MLP: classes is -1; it must be at least 1");
   EXPECT_EQ(message(7, 3, 0, 1), "MLP: depth is 0; it must be at least 1");
   EXPECT_EQ(message(7, 3, 1, 0), "MLP: width is 0; it must be at least 1");
-}
-
-// The sample's standard deviation lies within five standard errors, sd / sqrt(2 n), of the formula, and its mean within
-// five of 0. A right implementation fails by chance once in 10^6; He's for LeCun's would be hundreds of errors off.
-void expect_normal(const torch::Tensor& weight, double deviation) {
-  const auto values = weight.detach().to(torch::kDouble);
-  const auto n = static_cast<double>(values.numel());
-  const double mean = values.mean().item<double>();
-  const double sample = std::sqrt(values.square().mean().item<double>());
-  EXPECT_NEAR(mean, 0, 5 * deviation / std::sqrt(n));
-  EXPECT_NEAR(sample, deviation, 5 * deviation / std::sqrt(2 * n));
-  // Normal, not uniform, of that deviation: 3 for the fourth moment, with the standard error sqrt(96 / n).
-  EXPECT_NEAR(values.pow(4).mean().item<double>() / std::pow(sample, 4), 3, 5 * std::sqrt(96 / n));
+  EXPECT_EQ(refusal([] { MLP model(MLPOptions{.inputs = 7, .classes = 3, .activation = {}}); }),
+            "MLP: activation is not set");
 }
 
 TEST(Initialization, DrawsWithTheFormulasDeviations) {
@@ -207,7 +172,7 @@ TEST(Initialization, DrawsWithTheFormulasDeviations) {
     SCOPED_TRACE(std::string(to_string(initialization)));
     auto model = make(2, width, plain("silu"));
     model->initialize(initialization, parse_activation("silu"), generator(11));
-    const auto parameters = parameters_of(model);
+    const auto parameters = parameters_of(*model);
     expect_normal(parameters.at("linear0.weight"), first);
     expect_normal(parameters.at("linear1.weight"), hidden);
     expect_normal(parameters.at("output.weight"), std::sqrt(1 / n));
@@ -230,7 +195,7 @@ TEST(Initialization, ArmsStartFromTheSameDraws) {
   const auto weights = [](Initialization initialization, bool batch_norm, ActivationFactory activation) {
     auto model = make(3, 20, std::move(activation), batch_norm);
     model->initialize(initialization, parse_activation("silu"), generator(3));
-    return parameters_of(model);
+    return parameters_of(*model);
   };
   const auto he = weights(Initialization::he, false, plain("silu"));
   const auto lecun = weights(Initialization::lecun, false, normalized("silu"));

@@ -5,12 +5,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
+#include "kernels/kernels.h"
 #include "ops/oracle.h"
 
 namespace anact::ops::test {
@@ -40,7 +44,9 @@ at::Tensor laid_out(const std::string& layout, at::ScalarType dtype) {
   const auto x = at::randn({3, 5, 7, 11}, at::kDouble).mul(2).to(dtype);
   if (layout == "contiguous") return x;
   if (layout == "channels_last") return x.contiguous(at::MemoryFormat::ChannelsLast);
-  if (layout == "channels_last_3d") return x.reshape({3, 5, 7, 11, 1}).contiguous(at::MemoryFormat::ChannelsLast3d);
+  if (layout == "channels_last_3d") {
+    return at::randn({2, 3, 5, 7, 11}, at::kDouble).mul(2).to(dtype).contiguous(at::MemoryFormat::ChannelsLast3d);
+  }
   if (layout == "transposed") return x.transpose(0, 2);
   if (layout == "sliced") return x.slice(3, 1, 10, 2);
   if (layout == "expanded") return x.slice(1, 0, 1).expand({3, 5, 7, 11});
@@ -90,6 +96,26 @@ void expect_matches(const Step& got, const at::Tensor& x, const Activation& acti
   EXPECT_NEAR(got.dalpha.item<double>(), dalpha, 1e-6 * (size + 1e-3));
 }
 
+// Asserts the moments that a training step returned against PyTorch's.
+void expect_moments(const Step& got, const at::Tensor& x, const Activation& activation) {
+  const auto expected = reference_statistics(activation, x);
+  const auto* m = got.moments.const_data_ptr<double>();
+  const auto measured = to_statistics({m[0], m[1], m[2], m[3], m[4], m[5]});
+  EXPECT_EQ(m[0], static_cast<double>(x.numel()));
+  EXPECT_NEAR(measured.output_mean, expected.output_mean, 1e-6 * (1 + std::abs(expected.output_mean)));
+  EXPECT_NEAR(measured.output_square, expected.output_square, 1e-6 * (1 + expected.output_square));
+  EXPECT_NEAR(measured.input_variance, expected.input_variance, 1e-6 * (1 + expected.input_variance));
+  EXPECT_NEAR(measured.backward_gain, expected.backward_gain, 1e-6 * (1 + expected.backward_gain));
+}
+
+std::vector<std::string> names() {
+  std::vector<std::string> all;
+  for (const auto& info : activation_catalogue()) all.emplace_back(info.name);
+  return all;
+}
+
+const std::vector<at::ScalarType> kTypes{at::kDouble, at::kFloat, at::kBFloat16, at::kHalf};
+
 using Case = std::tuple<std::string, at::ScalarType, std::string>;
 class Matrix : public testing::TestWithParam<Case> {};
 
@@ -100,29 +126,13 @@ TEST_P(Matrix, ForwardBackwardAndStatisticsMatchTheOracle) {
   const auto x = laid_out(layout, dtype);
   const auto got = step(x, activation);
   expect_matches(got, x, activation, read(make_running(kSome)));
-
-  const auto expected = reference_statistics(activation, x);
-  const auto* m = got.moments.const_data_ptr<double>();
-  const auto measured = to_statistics({m[0], m[1], m[2], m[3], m[4], m[5]});
-  EXPECT_EQ(m[0], static_cast<double>(x.numel()));
-  EXPECT_NEAR(measured.output_mean, expected.output_mean, 1e-6 * (1 + std::abs(expected.output_mean)));
-  EXPECT_NEAR(measured.output_square, expected.output_square, 1e-6 * (1 + expected.output_square));
-  EXPECT_NEAR(measured.input_variance, expected.input_variance, 1e-6 * (1 + expected.input_variance));
-  EXPECT_NEAR(measured.backward_gain, expected.backward_gain, 1e-6 * (1 + expected.backward_gain));
-
+  expect_moments(got, x, activation);
   const bool dense = x.is_non_overlapping_and_dense();
   EXPECT_EQ(got.y.strides(), dense ? x.strides() : x.contiguous().strides());
 }
 
-std::vector<std::string> names() {
-  std::vector<std::string> all;
-  for (const auto& info : activation_catalogue()) all.emplace_back(info.name);
-  return all;
-}
-
 INSTANTIATE_TEST_SUITE_P(All, Matrix,
-                         testing::Combine(testing::ValuesIn(names()),
-                                          testing::Values(at::kDouble, at::kFloat, at::kBFloat16, at::kHalf),
+                         testing::Combine(testing::ValuesIn(names()), testing::ValuesIn(kTypes),
                                           testing::Values("contiguous", "channels_last", "channels_last_3d",
                                                           "transposed", "sliced", "expanded", "offset", "scalar")),
                          [](const auto& info) {
@@ -130,8 +140,34 @@ INSTANTIATE_TEST_SUITE_P(All, Matrix,
                                   std::get<2>(info.param);
                          });
 
+// The instruction sets that were compiled in and that this processor has, each forced.
+class EveryInstructionSet : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { kernels::use_instruction_set(GetParam()); }
+  void TearDown() override { kernels::use_instruction_set(""); }
+};
+INSTANTIATE_TEST_SUITE_P(Every, EveryInstructionSet, testing::ValuesIn(kernels::instruction_sets()),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(EveryInstructionSet, ForwardBackwardAndStatisticsMatchTheOracle) {
+  for (const auto& name : names()) {
+    for (const auto dtype : kTypes) {
+      SCOPED_TRACE(name + " " + c10::toString(dtype));
+      const auto activation = parse_activation(name);
+      at::manual_seed(17);
+      const auto x = at::randn({12'347}, at::kDouble).mul(2).to(dtype);
+      for (const auto source : {StatisticsSource::previous, StatisticsSource::batch}) {
+        const auto got = step(x, activation, source);
+        const bool alone = source == StatisticsSource::batch;
+        expect_matches(got, x, activation, alone ? reference_statistics(activation, x) : read(make_running(kSome)));
+        expect_moments(got, x, activation);
+      }
+    }
+  }
+}
+
 class EveryType : public testing::TestWithParam<at::ScalarType> {};
-INSTANTIATE_TEST_SUITE_P(Types, EveryType, testing::Values(at::kDouble, at::kFloat, at::kBFloat16, at::kHalf),
+INSTANTIATE_TEST_SUITE_P(Types, EveryType, testing::ValuesIn(kTypes),
                          [](const auto& info) { return std::string(c10::toString(info.param)); });
 
 TEST_P(EveryType, OddSizes) {
@@ -173,26 +209,103 @@ TEST(Forward, AMillionAndSevenElements) {
   expect_matches(got, x, activation, read(make_running(kSome)));
 }
 
-TEST(Forward, BitsDoNotDependOnTheThreads) {
+TEST_P(EveryType, BitsDoNotDependOnTheThreads) {
   const int before = at::get_num_threads();
-  for (const char* name : {"relu", "silu"}) {
-    for (const std::int64_t size : {4099, 300'001}) {
-      at::manual_seed(size);
-      const auto x = at::randn({size});
+  // One block and a bit, and seventy-four, which is ten to each of seven threads.
+  for (const std::int64_t size : {4099, 300'001}) {
+    at::manual_seed(size);
+    const auto x = at::randn({size}).mul(2).to(GetParam());
+    for (const auto& name : names()) {
       std::vector<Step> steps;
       for (const int threads : {1, 2, 3, 7}) {
         at::set_num_threads(threads);
         steps.push_back(step(x, parse_activation(name)));
       }
       for (const auto& other : steps) {
-        EXPECT_TRUE(at::equal(other.y, steps[0].y));
-        EXPECT_TRUE(at::equal(other.moments, steps[0].moments));
-        EXPECT_TRUE(at::equal(other.dx, steps[0].dx));
-        EXPECT_TRUE(at::equal(other.dalpha, steps[0].dalpha));
+        EXPECT_TRUE(at::equal(other.y, steps[0].y)) << name;
+        EXPECT_TRUE(at::equal(other.moments, steps[0].moments)) << name;
+        EXPECT_TRUE(at::equal(other.dx, steps[0].dx)) << name;
+        EXPECT_TRUE(at::equal(other.dalpha, steps[0].dalpha)) << name;
       }
     }
   }
   at::set_num_threads(before);
+}
+
+TEST_P(EveryType, MemoryFormatsAreKept) {
+  const auto silu = parse_activation("silu");
+  for (const auto& [layout, format] : {std::pair("channels_last", at::MemoryFormat::ChannelsLast),
+                                       std::pair("channels_last_3d", at::MemoryFormat::ChannelsLast3d)}) {
+    const auto x = laid_out(layout, GetParam());
+    ASSERT_TRUE(x.is_contiguous(format) && !x.is_contiguous());
+    const auto got = step(x, silu);
+    EXPECT_TRUE(got.y.is_contiguous(format)) << layout;
+    EXPECT_TRUE(got.dx.is_contiguous(format)) << layout;
+    EXPECT_EQ(got.y.strides(), x.strides());
+    EXPECT_EQ(got.dx.strides(), x.strides());
+  }
+}
+
+// What the system could give to a new program, 0 where it does not say.
+double available_gib() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string key; file >> key;) {
+    double kib = 0;
+    if (key == "MemAvailable:" && file >> kib) return kib / (1 << 20);
+  }
+  return 0;
+}
+
+// 32-bit indices end at 2^31 elements. The input is 1/2 up to there and -2 in the few elements beyond.
+TEST(SlowForward, MoreThanTwoToThe31Elements) {
+  constexpr double kNeeded = 12;
+  if (available_gib() < kNeeded) {
+    GTEST_SKIP() << "needs " << kNeeded << " GiB of free memory, there are " << available_gib();
+  }
+  constexpr std::int64_t kHead = std::int64_t{1} << 31;
+  constexpr std::int64_t kTail = 4099;
+  constexpr double kHeadValue = 0.5;
+  constexpr double kTailValue = -2;
+  const auto silu = parse_activation("silu");
+  const at::NoGradGuard no_grad;
+  const auto x = at::full({kHead + kTail}, kHeadValue, at::kBFloat16);
+  x.slice(0, kHead).fill_(kTailValue);
+  // Every element of a result, without a comparison as large as the result.
+  const auto expect_pieces = [&](const at::Tensor& result, double head, double tail) {
+    const auto rounded = [](double value) { return at::full({}, value).to(at::kBFloat16); };
+    for (const auto& part : result.slice(0, 0, kHead).split(kHead / 16)) {
+      ASSERT_TRUE(part.eq(rounded(head)).all().item<bool>());
+    }
+    ASSERT_TRUE(result.slice(0, kHead).eq(rounded(tail)).all().item<bool>());
+  };
+
+  auto [y, moments, map] =
+      forward(x, alpha_tensor(), make_running(kSome), silu, StatisticsSource::previous, {}, {}, true);
+  const auto want = factors(read(make_running(kSome)), static_cast<float>(kAlpha), {});
+  const auto at_input = [&](double value) { return want.scale * silu.value(value) + want.offset; };
+  expect_pieces(y, at_input(kHeadValue), at_input(kTailValue));
+  y.reset();  // makes room for the gradient
+
+  constexpr double kSize = kHead + kTail;
+  const auto sum = [&](double head, double tail) { return kHead * head + kTail * tail; };
+  const auto square = [](double value) { return value * value; };
+  const auto* m = moments.const_data_ptr<double>();
+  const auto expect_close = [](double got, double expected, double tolerance) {
+    EXPECT_NEAR(got, expected, tolerance * std::abs(expected));
+  };
+  EXPECT_EQ(m[0], kSize);
+  expect_close(m[1], sum(kHeadValue, kTailValue) / kSize, 1e-12);
+  expect_close(m[2], (kHead / kSize) * kTail * square(kHeadValue - kTailValue), 1e-9);
+  expect_close(m[3], sum(silu.value(kHeadValue), silu.value(kTailValue)), 4e-7);
+  expect_close(m[4], sum(square(silu.value(kHeadValue)), square(silu.value(kTailValue))), 4e-7);
+  expect_close(m[5], sum(square(silu.derivative(kHeadValue)), square(silu.derivative(kTailValue))), 4e-7);
+
+  // The input serves as the gradient too.
+  const auto [dx, dalpha] = backward(x, x, alpha_tensor(), map, silu);
+  const auto slope = [&](double value) { return value * want.scale * silu.derivative(value); };
+  expect_pieces(dx, slope(kHeadValue), slope(kTailValue));
+  const auto term = [&](double value) { return value * (silu.value(value) - want.centre); };
+  expect_close(dalpha.item<double>(), want.scale_slope * sum(term(kHeadValue), term(kTailValue)), 1e-5);
 }
 
 // Every combination of options, fused and plain, against the factors of the specification.
@@ -317,6 +430,47 @@ TEST(UpdateStatistics, AnEmptyBatchChangesNothing) {
   EXPECT_EQ(read(running), read(make_running(kSome)));
   EXPECT_EQ(running.num_batches_tracked.item<std::int64_t>(), 7);
   EXPECT_EQ(skipped.item<std::int64_t>(), 0);
+}
+
+// A gate, a layer that dies, and a first batch far smaller than the statistics that it replaces.
+TEST(Fallback, UpdatesAsTheFastOneAtTheEdges) {
+  const UpdateOptions gated{.momentum = 0.1, .gate_low = 0.5, .gate_high = 2};
+  const Statistics dead{.output_mean = 0, .output_square = 0, .input_variance = 1, .backward_gain = 0};
+  const Statistics huge{.output_mean = 1e30, .output_square = 1e30, .input_variance = 1e30, .backward_gain = 1e30};
+  // Count, mean, M2, sum of f, of f^2, of f'^2.
+  const auto dead_batch = at::tensor({10.0, -1.0, 10.0, 0.0, 0.0, 0.0}, at::kDouble);
+  const auto live_batch = at::tensor({10.0, 0.1, 10.0, 3.0, 5.0, 6.0}, at::kDouble);
+  for (const auto& [start, tracked, batch, update] :
+       {std::tuple(dead, 3, dead_batch, gated), std::tuple(dead, 3, live_batch, gated),
+        std::tuple(kSome, 3, dead_batch, gated), std::tuple(huge, 0, live_batch, UpdateOptions{})}) {
+    const auto fast = make_running(start, tracked, at::kDouble);
+    const auto plain = make_running(start, tracked, at::kDouble);
+    const auto fast_skipped = at::zeros({}, at::kLong);
+    const auto plain_skipped = at::zeros({}, at::kLong);
+    update_statistics(fast, fast_skipped, batch, update);
+    fallback::update_statistics(plain.output_mean, plain.output_square, plain.input_variance, plain.backward_gain,
+                                plain.num_batches_tracked, plain_skipped, batch, update.momentum, update.gate_low,
+                                update.gate_high);
+    EXPECT_EQ(read(plain), read(fast));
+    EXPECT_TRUE(at::equal(plain.num_batches_tracked, fast.num_batches_tracked));
+    EXPECT_TRUE(at::equal(plain_skipped, fast_skipped));
+  }
+}
+
+TEST(Forward, ForwardModeIsRefusedAndLosesNoTangent) {
+  const auto level = torch::autograd::forward_ad::enter_dual_level();
+  const auto x = at::randn({4});
+  const auto dual = at::_make_dual(x, at::ones({4}), static_cast<std::int64_t>(level));
+  const auto silu = parse_activation("silu");
+  const auto factors = at::tensor({2.0, -0.5, 0.1, 0.2}, at::kDouble);
+  for (const bool gradients : {false, true}) {
+    const at::AutoGradMode mode(gradients);
+    EXPECT_THROW(
+        (void)forward(dual, alpha_tensor(), make_running(kSome), silu, StatisticsSource::previous, {}, {}, false),
+        c10::NotImplementedError);
+    EXPECT_THROW((void)backward(x, dual, alpha_tensor(), factors, silu), c10::NotImplementedError);
+  }
+  torch::autograd::forward_ad::exit_dual_level(level);
 }
 
 TEST(Forward, ANonFiniteBatchIsNormalizedByTheRunningStatistics) {

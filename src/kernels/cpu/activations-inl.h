@@ -275,7 +275,7 @@ struct GeluTanh {
 
 struct Gelu {
   static constexpr auto kKind = ActivationKind::gelu;
-  static constexpr Accuracy kAccuracy{.value_ulp = 10, .slope_ulp = 4, .slope_floor = 0.25};
+  static constexpr Accuracy kAccuracy{.value_ulp = 10.5, .slope_ulp = 4, .slope_floor = 0.25};
   explicit Gelu(const Activation&) {}
 
   template <class D, class V>
@@ -349,7 +349,7 @@ struct Logsigmoid {
 
 struct TanhActivation {
   static constexpr auto kKind = ActivationKind::tanh;
-  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 5};
+  static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 5.5};
   explicit TanhActivation(const Activation&) {}
 
   template <class D, class V>
@@ -364,7 +364,7 @@ struct TanhActivation {
 
 struct Tanhshrink {
   static constexpr auto kKind = ActivationKind::tanhshrink;
-  static constexpr Accuracy kAccuracy{.value_ulp = 5, .slope_ulp = 4.5};
+  static constexpr Accuracy kAccuracy{.value_ulp = 5.5, .slope_ulp = 4.5};
   explicit Tanhshrink(const Activation&) {}
 
   template <class D, class V>

@@ -11,8 +11,11 @@
 #include <torch/csrc/dynamo/compiled_autograd.h>
 #include <torch/library.h>
 
+#include <initializer_list>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <type_traits>
 
 #include "ops/arguments.h"
@@ -43,9 +46,11 @@ auto make_node() {
 }
 
 // A node of its own instead of torch::autograd::Function, whose bookkeeping for forward's 21 arguments costs 3 us.
+template <class AnyActivation>
 class ForwardBackward : public torch::autograd::Node {
  public:
-  void save(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& factors, const Activation& activation) {
+  void save(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& factors,
+            const AnyActivation& activation) {
     input_ = SavedVariable(input, false);
     alpha_ = SavedVariable(alpha, false);
     factors_ = SavedVariable(factors, false);
@@ -75,7 +80,16 @@ class ForwardBackward : public torch::autograd::Node {
     factors_.reset_data();
   }
 
-  // For compiled autograd.
+ protected:
+  SavedVariable input_;
+  SavedVariable alpha_;
+  SavedVariable factors_;
+  AnyActivation activation_;
+};
+
+// The same for compiled autograd too, whose graphs can hold an operator but not a user's functions.
+class OperatorBackward final : public ForwardBackward<Activation> {
+ public:
   void compiled_args(torch::dynamo::autograd::CompiledNodeArgs& arguments) const override {
     for (const auto* saved : {&input_, &alpha_, &factors_}) arguments.collect(*saved, false);
     arguments.collect(static_cast<std::int64_t>(activation_.kind));
@@ -89,37 +103,51 @@ class ForwardBackward : public torch::autograd::Node {
     for (auto* saved : {&input_, &alpha_, &factors_}) swap.after(*saved);
     return result;
   }
-
- private:
-  SavedVariable input_;
-  SavedVariable alpha_;
-  SavedVariable factors_;
-  Activation activation_;
 };
 
-ForwardResult forward_autograd(ANACT_FORWARD_PARAMETERS) {
-  // Without a gradient to come, the bookkeeping would cost more than a small tensor's pass.
-  if (!at::GradMode::is_enabled() || !(input.requires_grad() || alpha.requires_grad())) {
-    return forward_below(ANACT_FORWARD_ARGUMENTS);
-  }
-  // vmap and the like would pass an operator with a derivative in C++ by.
-  if (const auto& functorch = at::functorch::functorchTLSAccessor()) functorch->checkSupportsCppAutogradFunction();
-  for (const auto* tensor : {&input, &alpha}) {
+// A tangent would be lost without a word.
+void refuse_forward_mode(std::initializer_list<const at::Tensor*> tensors) {
+  for (const auto* tensor : tensors) {
     TORCH_CHECK_NOT_IMPLEMENTED(!torch::autograd::isFwGradDefined(*tensor),
                                 "anact: forward-mode differentiation is not supported");
   }
-  auto result = forward_below(ANACT_FORWARD_ARGUMENTS);
-  auto node = make_node<ForwardBackward>();
+}
+
+// Whether a gradient is to come; without one, the bookkeeping would cost more than a small tensor's pass. Throws where
+// there is no derivative.
+bool differentiates(const at::Tensor& input, const at::Tensor& alpha) {
+  refuse_forward_mode({&input, &alpha});
+  if (!at::GradMode::is_enabled() || !(input.requires_grad() || alpha.requires_grad())) return false;
+  // vmap and the like would pass an operator with a derivative in C++ by.
+  if (const auto& functorch = at::functorch::functorchTLSAccessor()) functorch->checkSupportsCppAutogradFunction();
+  return true;
+}
+
+// Makes the first of `result` a differentiable function of input and alpha.
+template <class Node, class AnyActivation>
+void record(const ForwardResult& result, const at::Tensor& input, const at::Tensor& alpha,
+            const AnyActivation& activation) {
+  auto node = make_node<Node>();
   node->set_next_edges(torch::autograd::collect_next_edges(input, alpha));
-  node->save(input, alpha, std::get<2>(result), decode_activation(activation, parameters));
+  node->save(input, alpha, std::get<2>(result), activation);
   torch::autograd::set_history(std::get<0>(result), node);
+}
+
+ForwardResult forward_autograd(ANACT_FORWARD_PARAMETERS) {
+  const bool differentiate = differentiates(input, alpha);
+  auto result = forward_below(ANACT_FORWARD_ARGUMENTS);
+  if (differentiate) record<OperatorBackward>(result, input, alpha, decode_activation(activation, parameters));
   return result;
 }
 
 BackwardResult backward_autograd(ANACT_BACKWARD_PARAMETERS) {
+  refuse_forward_mode({&grad, &input, &alpha});
   const bool differentiate =
       at::GradMode::is_enabled() && (grad.requires_grad() || input.requires_grad() || alpha.requires_grad());
-  if (differentiate) return fallback::backward_differentiable(ANACT_BACKWARD_ARGUMENTS);
+  if (differentiate) {
+    return fallback::backward_differentiable(grad, input, alpha, factors,
+                                             fallback::to_functions(decode_activation(activation, parameters)));
+  }
   const at::AutoDispatchBelowADInplaceOrView below;
   static const auto handle = c10::Dispatcher::singleton()
                                  .findSchemaOrThrow("anact::backward", "")
@@ -141,6 +169,30 @@ void update_statistics_in_place(ANACT_UPDATE_PARAMETERS) {
 }
 
 }  // namespace
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
+                                                       const RunningStatistics& running,
+                                                       const CustomActivation& activation, StatisticsSource source,
+                                                       const NormalizationOptions& options, const UpdateOptions& update,
+                                                       bool training, const std::optional<at::Tensor>& known_factors) {
+  const ForwardConfiguration configuration{source, options, update, training, known_factors};
+  check_forward(input, alpha, running, configuration);
+  const bool differentiate = differentiates(input, alpha);
+  ForwardResult result;
+  {
+    const at::NoGradGuard no_grad;
+    result = fallback::forward(input, alpha, running, fallback::to_functions(activation), configuration);
+  }
+  if (differentiate) record<ForwardBackward<CustomActivation>>(result, input, alpha, activation);
+  return result;
+}
+
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
+                                            const at::Tensor& factors, const CustomActivation& activation) {
+  const auto functions = fallback::to_functions(activation);
+  return at::GradMode::is_enabled() ? fallback::backward_differentiable(grad, input, alpha, factors, functions)
+                                    : fallback::backward(grad, input, alpha, factors, functions);
+}
 
 TORCH_LIBRARY_IMPL(anact, Autograd, m) {
   m.impl("forward", &forward_autograd);

@@ -75,7 +75,7 @@ Factors to_factors(const at::Tensor& tensor) {
 }
 
 // Outputs of at least this many bytes go past the caches, which could not hold them anyway.
-constexpr std::int64_t kStreamingBytes = std::int64_t{64} << 20;
+constexpr std::int64_t kStreamingBytes = std::int64_t{32} << 20;
 
 // Calls visit with a null pointer of the kernels' element type for `dtype`; false if they have none.
 template <class Visit>
@@ -133,25 +133,26 @@ void pass(const Activation& activation, const at::Tensor& input, const Factors& 
 }
 
 ForwardResult forward_cpu(ANACT_FORWARD_PARAMETERS) {
+  const auto chosen = decode_activation(activation, parameters);
   const auto configuration = decode_forward(ANACT_FORWARD_ARGUMENTS);
-  if (!fused(input, configuration.activation.kind)) return fallback::forward(ANACT_FORWARD_ARGUMENTS);
+  if (!fused(input, chosen.kind)) return fallback::forward(ANACT_FORWARD_ARGUMENTS);
 
   const auto dense = input.is_non_overlapping_and_dense() ? input : input.contiguous();
   Moments moments;
-  Statistics chosen = read(ANACT_RUNNING);
+  Statistics used = read(ANACT_RUNNING);
   if (configuration.uses_batch() && dense.numel() > 0) {
-    pass(configuration.activation, dense, {}, nullptr, &moments);
+    pass(chosen, dense, {}, nullptr, &moments);
     const Statistics batch = to_statistics(moments);
-    if (accepts(chosen, batch, gate_low, gate_high)) {
+    if (accepts(used, batch, gate_low, gate_high)) {
       const auto tracked = *num_batches_tracked.const_data_ptr<std::int64_t>();
       const bool alone = configuration.source == StatisticsSource::batch;
-      chosen = alone ? batch : blend(chosen, batch, batch_weight(tracked, momentum));
+      used = alone ? batch : blend(used, batch, batch_weight(tracked, momentum));
     }
   }
-  const Factors map = known_factors ? to_factors(*known_factors) : factors(chosen, read(alpha), configuration.options);
+  const Factors map = known_factors ? to_factors(*known_factors) : factors(used, read(alpha), configuration.options);
   const auto output = at::empty_like(dense);
   const bool measure = training && !configuration.uses_batch();
-  pass(configuration.activation, dense, map, &output, measure ? &moments : nullptr);
+  pass(chosen, dense, map, &output, measure ? &moments : nullptr);
   return {output, training ? to_tensor(moments) : at::empty({0}, at::kDouble),
           to_tensor({map.scale, map.offset, map.centre, map.scale_slope})};
 }

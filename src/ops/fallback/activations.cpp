@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <stdexcept>
 
 #include "ops/fallback/anact.h"
 
@@ -134,4 +135,38 @@ at::Tensor derivative(const Activation& activation, const at::Tensor& x) {
   TORCH_CHECK(false, "anact: activation ", static_cast<int>(activation.kind), " has no plain derivative");
 }
 
+Functions to_functions(const Activation& activation) {
+  return {[activation](const at::Tensor& x) { return value(activation, x); },
+          [activation](const at::Tensor& x) { return derivative(activation, x); }};
+}
+
+Functions to_functions(const CustomActivation& activation) {
+  validate(activation);
+  const auto checked = [&](const char* what, const CustomActivation::Function& function) {
+    return [what, function, name = activation.name](const at::Tensor& x) {
+      const auto result = function(x);
+      TORCH_CHECK_VALUE(result.defined(), "anact: the ", what, " of \"", name, "\" returned an undefined tensor");
+      TORCH_CHECK_VALUE(result.sizes() == x.sizes(), "anact: the ", what, " of \"", name, "\" returned shape ",
+                        result.sizes(), " for an argument of shape ", x.sizes(), "; the two must be the same");
+      return result.to(x.scalar_type());
+    };
+  };
+  return {checked("value", activation.value), checked("derivative", activation.derivative)};
+}
+
 }  // namespace anact::ops::fallback
+
+namespace anact {
+
+void validate(const CustomActivation& activation) {
+  if (activation.name.empty()) throw std::invalid_argument("a custom activation has no name");
+  for (const auto& [what, function] :
+       {std::pair("value", &activation.value), std::pair("derivative", &activation.derivative)}) {
+    if (!*function) {
+      throw std::invalid_argument("the " + std::string(what) + " of the custom activation \"" + activation.name +
+                                  "\" is not set");
+    }
+  }
+}
+
+}  // namespace anact

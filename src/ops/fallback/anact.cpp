@@ -43,9 +43,14 @@ at::Tensor accepted(const TensorStatistics& running, const TensorStatistics& bat
   const auto all = at::stack({batch.output_mean, batch.output_square, batch.input_variance, batch.backward_gain});
   auto result = at::isfinite(all).all();
   if (update.gate_low == 0 && update.gate_high == 0) return result;
-  const auto forward = (batch.output_square / batch.input_variance) / (running.output_square / running.input_variance);
-  const auto backward = batch.backward_gain / running.backward_gain;
-  for (const auto& ratio : {forward, backward}) {
+  const auto gain = [](const TensorStatistics& of) {
+    return at::where(of.output_square == 0, 0.0, of.output_square / of.input_variance);
+  };
+  // Equal gains have ratio 1, also where both are 0 or both are infinite.
+  const auto change = [](const at::Tensor& old, const at::Tensor& fresh) {
+    return at::where(fresh == old, 1.0, fresh / old);
+  };
+  for (const auto& ratio : {change(gain(running), gain(batch)), change(running.backward_gain, batch.backward_gain)}) {
     result = result.logical_and(ratio >= update.gate_low).logical_and(ratio <= update.gate_high);
   }
   return result;
@@ -58,7 +63,8 @@ at::Tensor weight(const at::Tensor& num_batches_tracked, double momentum) {
 TensorStatistics blend(const TensorStatistics& running, const TensorStatistics& batch, const at::Tensor& weight,
                        const at::Tensor& accept) {
   const auto mix = [&](const at::Tensor& old, const at::Tensor& fresh) {
-    return at::where(accept, old + weight * (fresh - old), old);
+    // old + (fresh - old) need not round to fresh.
+    return at::where(accept, at::where(weight == 1, fresh, old + weight * (fresh - old)), old);
   };
   return {mix(running.output_mean, batch.output_mean), mix(running.output_square, batch.output_square),
           mix(running.input_variance, batch.input_variance), mix(running.backward_gain, batch.backward_gain)};
@@ -111,39 +117,40 @@ at::Tensor alpha_sum(const at::Tensor& g, const at::Tensor& f, const at::Tensor&
 
 }  // namespace
 
-ForwardResult forward(ANACT_FORWARD_PARAMETERS) {
-  const auto configuration = decode_forward(ANACT_FORWARD_ARGUMENTS);
+ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                      const Functions& functions, const ForwardConfiguration& configuration) {
+  const auto& [source, options, update, training, known_factors] = configuration;
   const auto x = input.to(arithmetic_type(input));
-  const auto f = value(configuration.activation, x);
+  const auto f = functions.value(x);
   auto moments = at::empty({0}, x.options().dtype(at::kDouble).memory_format(std::nullopt));
-  if (training) moments = measure(x, f, derivative(configuration.activation, x));
-  auto statistics_used = widen(ANACT_RUNNING);
+  if (training) moments = measure(x, f, functions.derivative(x));
+  auto used = widen(running);
   if (configuration.uses_batch() && x.numel() > 0) {
     const auto batch = to_tensor_statistics(moments);
-    const bool alone = configuration.source == StatisticsSource::batch;
-    statistics_used =
-        blend(statistics_used, batch, alone ? at::ones_like(batch.output_mean) : weight(num_batches_tracked, momentum),
-              accepted(statistics_used, batch, configuration.update));
+    const bool alone = source == StatisticsSource::batch;
+    used = blend(used, batch,
+                 alone ? at::ones_like(batch.output_mean) : weight(running.num_batches_tracked, update.momentum),
+                 accepted(used, batch, update));
   }
-  const auto map = known_factors ? known_factors->clone() : factors(statistics_used, alpha, configuration.options);
+  const auto map = known_factors ? known_factors->clone() : factors(used, alpha, options);
   auto output = empty_output(input);
   output.copy_(f * map[0].to(x.scalar_type()) + map[1].to(x.scalar_type()));
   return {output, moments, map};
 }
 
-BackwardResult backward(ANACT_BACKWARD_PARAMETERS) {
-  const auto chosen = decode_activation(activation, parameters);
+BackwardResult backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
+                        const at::Tensor& factors, const Functions& functions) {
   check_backward(grad, input, factors);
   const auto x = input.to(arithmetic_type(input));
   const auto g = grad.to(x.scalar_type());
   auto grad_input = empty_output(input);
-  grad_input.copy_(g * factors[0].to(x.scalar_type()) * derivative(chosen, x));
-  const auto grad_alpha = factors[3] * alpha_sum(g, value(chosen, x), factors[2]);
+  grad_input.copy_(g * factors[0].to(x.scalar_type()) * functions.derivative(x));
+  const auto grad_alpha = factors[3] * alpha_sum(g, functions.value(x), factors[2]);
   return {grad_input, grad_alpha.to(alpha.scalar_type())};
 }
 
-BackwardResult backward_differentiable(ANACT_BACKWARD_PARAMETERS) {
-  const auto chosen = decode_activation(activation, parameters);
+BackwardResult backward_differentiable(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
+                                       const at::Tensor& factors, const Functions& functions) {
   check_backward(grad, input, factors);
   const auto x = input.to(arithmetic_type(input));
   const auto g = grad.to(x.scalar_type());
@@ -151,9 +158,18 @@ BackwardResult backward_differentiable(ANACT_BACKWARD_PARAMETERS) {
   const auto tanh = at::tanh(alpha.to(at::kDouble));
   const auto scale = factors[0] + kAlphaRange * (tanh - tanh.detach());
   const auto scale_slope = kAlphaRange * (1 - tanh * tanh);
-  const auto grad_input = g * scale.to(x.scalar_type()) * derivative(chosen, x);
-  const auto grad_alpha = scale_slope * alpha_sum(g, value(chosen, x), factors[2]);
+  const auto grad_input = g * scale.to(x.scalar_type()) * functions.derivative(x);
+  const auto grad_alpha = scale_slope * alpha_sum(g, functions.value(x), factors[2]);
   return {grad_input.to(input.scalar_type()), grad_alpha.to(alpha.scalar_type())};
+}
+
+ForwardResult forward(ANACT_FORWARD_PARAMETERS) {
+  const auto chosen = decode_activation(activation, parameters);
+  return forward(input, alpha, ANACT_RUNNING, to_functions(chosen), decode_forward(ANACT_FORWARD_ARGUMENTS));
+}
+
+BackwardResult backward(ANACT_BACKWARD_PARAMETERS) {
+  return backward(grad, input, alpha, factors, to_functions(decode_activation(activation, parameters)));
 }
 
 void update_statistics(ANACT_UPDATE_PARAMETERS) {
@@ -173,8 +189,8 @@ void update_statistics(ANACT_UPDATE_PARAMETERS) {
 }
 
 TORCH_LIBRARY_IMPL(anact, CompositeExplicitAutograd, m) {
-  m.impl("forward", &forward);
-  m.impl("backward", &backward);
+  m.impl("forward", static_cast<ForwardResult (*)(ANACT_FORWARD_PARAMETERS)>(&forward));
+  m.impl("backward", static_cast<BackwardResult (*)(ANACT_BACKWARD_PARAMETERS)>(&backward));
   m.impl("update_statistics_", &update_statistics);
 }
 

@@ -9,6 +9,7 @@ namespace anact::ops {
 namespace {
 
 ForwardResult forward_meta(ANACT_FORWARD_PARAMETERS) {
+  (void)decode_activation(activation, parameters);
   (void)decode_forward(ANACT_FORWARD_ARGUMENTS);
   const auto wide = input.options().dtype(at::kDouble).memory_format(std::nullopt);
   return {empty_output(input), at::empty({training ? kMomentsSize : 0}, wide), at::empty({kFactorsSize}, wide)};

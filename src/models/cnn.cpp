@@ -1,0 +1,47 @@
+#include "models/cnn.h"
+
+#include <string>
+#include <utility>
+
+#include "models/check.h"
+
+namespace anact::models {
+
+CNNImpl::CNNImpl(CNNOptions given) : options(std::move(given)) {
+  check_positive("CNN", "channels", options.channels);
+  check_positive("CNN", "classes", options.classes);
+  check_positive("CNN", "blocks", options.blocks);
+  if (options.widths.empty()) throw std::invalid_argument("CNN: widths is empty; it must have a width for each stage");
+  for (const auto width : options.widths) check_positive("CNN", "a width", width);
+  check_activation("CNN", options.activation);
+  std::int64_t channels = options.channels;
+  for (const auto width : options.widths) {
+    for (std::int64_t block = 0; block < options.blocks; ++block) {
+      const auto suffix = std::to_string(convs_.size());
+      const auto conv = torch::nn::Conv2dOptions(channels, width, 3).padding(1).bias(!options.batch_norm);
+      convs_.push_back(register_module("conv" + suffix, torch::nn::Conv2d(conv)));
+      if (options.batch_norm) norms_.push_back(register_module("norm" + suffix, torch::nn::BatchNorm2d(width)));
+      activations_.push_back(options.activation());
+      register_module("activation" + suffix, activations_.back().ptr());
+      channels = width;
+    }
+  }
+  output_ = register_module("output", torch::nn::Linear(channels, options.classes));
+}
+
+void CNNImpl::initialize(Initialization initialization, const Activation& activation, const at::Generator& generator) {
+  models::initialize(*this, output_, initialization, activation, generator);
+}
+
+torch::Tensor CNNImpl::forward(torch::Tensor input) {
+  const auto blocks = static_cast<std::size_t>(options.blocks);
+  for (std::size_t layer = 0; layer < convs_.size(); ++layer) {
+    if (layer > 0 && layer % blocks == 0) input = torch::max_pool2d(input, 2);
+    input = convs_[layer]->forward(input);
+    if (!norms_.empty()) input = norms_[layer]->forward(input);
+    input = activations_[layer].forward(input);
+  }
+  return output_->forward(torch::adaptive_avg_pool2d(input, {1, 1}).flatten(1));
+}
+
+}  // namespace anact::models

@@ -1,0 +1,147 @@
+#include "models/resnet.h"
+
+#include <array>
+#include <string>
+#include <utility>
+
+#include "models/check.h"
+
+namespace anact::models {
+namespace {
+
+using torch::nn::BatchNorm2d;
+using torch::nn::Conv2d;
+using torch::nn::Conv2dOptions;
+
+// Output channels of a bottleneck for each of its inner ones.
+constexpr std::int64_t kExpansion = 4;
+
+struct Architecture {
+  std::int64_t depth;
+  bool bottleneck;
+  bool projection;            // a 1x1 convolution in shortcuts that change shape
+  std::int64_t width;         // of the first stage; each further one has twice as many channels
+  std::array<int, 4> blocks;  // of each stage
+};
+
+constexpr std::array<Architecture, 6> kArchitectures{{{18, false, true, 64, {2, 2, 2, 2}},
+                                                      {34, false, true, 64, {3, 4, 6, 3}},
+                                                      {50, true, true, 64, {3, 4, 6, 3}},
+                                                      {20, false, false, 16, {3, 3, 3, 0}},
+                                                      {56, false, false, 16, {9, 9, 9, 0}},
+                                                      {110, false, false, 16, {18, 18, 18, 0}}}};
+
+const Architecture& find_architecture(std::int64_t depth) {
+  std::string known;
+  for (const auto& architecture : kArchitectures) {
+    if (architecture.depth == depth) return architecture;
+    known.append(known.empty() ? "" : ", ").append(std::to_string(architecture.depth));
+  }
+  throw std::invalid_argument("ResNet: depth is " + std::to_string(depth) + "; there are " + known);
+}
+
+Conv2d conv(std::int64_t inputs, std::int64_t outputs, std::int64_t kernel, std::int64_t stride) {
+  return Conv2d(Conv2dOptions(inputs, outputs, kernel).stride(stride).padding(kernel / 2).bias(false));
+}
+
+// Two 3x3 convolutions, or one 3x3 between two 1x1, and the shortcut around them.
+class ResidualBlock : public torch::nn::Module {
+ public:
+  ResidualBlock(const Architecture& architecture, std::int64_t inputs, std::int64_t width, std::int64_t stride,
+                const ActivationFactory& activation)
+      : stride_(stride) {
+    if (architecture.bottleneck) {
+      outputs_ = kExpansion * width;
+      add(conv(inputs, width, 1, 1), activation);
+      add(conv(width, width, 3, stride), activation);
+      add(conv(width, outputs_, 1, 1), activation);
+    } else {
+      outputs_ = width;
+      add(conv(inputs, width, 3, stride), activation);
+      add(conv(width, width, 3, 1), activation);
+    }
+    if (architecture.projection && (stride != 1 || inputs != outputs_)) {
+      downsample_ = register_module("downsample",
+                                    torch::nn::Sequential(conv(inputs, outputs_, 1, stride), BatchNorm2d(outputs_)));
+    }
+  }
+
+  torch::Tensor forward(const torch::Tensor& input) {
+    auto x = input;
+    for (std::size_t i = 0; i < convs_.size(); ++i) {
+      x = norms_[i]->forward(convs_[i]->forward(x));
+      if (i + 1 == convs_.size()) x.add_(shortcut(input));
+      x = activations_[i].forward(x);
+    }
+    return x;
+  }
+
+  [[nodiscard]] std::int64_t outputs() const { return outputs_; }
+
+ private:
+  void add(const Conv2d& conv, const ActivationFactory& activation) {
+    const auto suffix = std::to_string(convs_.size() + 1);
+    convs_.push_back(register_module("conv" + suffix, conv));
+    norms_.push_back(register_module("bn" + suffix, BatchNorm2d(conv->options.out_channels())));
+    activations_.push_back(activation());
+    register_module("act" + suffix, activations_.back().ptr());
+  }
+
+  torch::Tensor shortcut(const torch::Tensor& input) {
+    if (downsample_) return downsample_->forward(input);
+    const std::int64_t missing = outputs_ - input.size(1);
+    if (stride_ == 1 && missing == 0) return input;
+    const auto pixels = input.slice(2, 0, std::nullopt, stride_).slice(3, 0, std::nullopt, stride_);
+    return torch::constant_pad_nd(pixels, {0, 0, 0, 0, missing / 2, missing - missing / 2});
+  }
+
+  std::int64_t stride_;
+  std::int64_t outputs_ = 0;
+  std::vector<Conv2d> convs_;
+  std::vector<BatchNorm2d> norms_;
+  std::vector<torch::nn::AnyModule> activations_;
+  torch::nn::Sequential downsample_{nullptr};
+};
+
+}  // namespace
+
+ResNetImpl::ResNetImpl(ResNetOptions given) : options(std::move(given)) {
+  check_positive("ResNet", "channels", options.channels);
+  check_positive("ResNet", "classes", options.classes);
+  check_activation("ResNet", options.activation);
+  const auto& architecture = find_architecture(options.depth);
+  std::int64_t width = architecture.width;
+  const bool small = options.stem == ResNetStem::cifar;
+  conv1_ = register_module("conv1", conv(options.channels, width, small ? 3 : 7, small ? 1 : 2));
+  bn1_ = register_module("bn1", BatchNorm2d(width));
+  act1_ = options.activation();
+  register_module("act1", act1_.ptr());
+  std::int64_t channels = width;
+  for (const int blocks : architecture.blocks) {
+    if (blocks == 0) break;
+    torch::nn::Sequential layer;
+    for (int i = 0; i < blocks; ++i) {
+      const std::int64_t stride = i == 0 && !layers_.empty() ? 2 : 1;
+      const auto block = std::make_shared<ResidualBlock>(architecture, channels, width, stride, options.activation);
+      channels = block->outputs();
+      layer->push_back(block);
+    }
+    layers_.push_back(register_module("layer" + std::to_string(layers_.size() + 1), layer));
+    width *= 2;
+  }
+  fc_ = register_module("fc", torch::nn::Linear(channels, options.classes));
+}
+
+void ResNetImpl::initialize(Initialization initialization, const Activation& activation,
+                            const at::Generator& generator) {
+  models::initialize(*this, fc_, initialization, activation, generator);
+}
+
+torch::Tensor ResNetImpl::forward(const torch::Tensor& input) {
+  auto x = act1_.forward(bn1_->forward(conv1_->forward(input)));
+  if (options.stem == ResNetStem::imagenet) x = torch::max_pool2d(x, 3, 2, 1);
+  for (auto& layer : layers_) x = layer->forward(x);
+  return fc_->forward(torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1));
+}
+
+}  // namespace anact::models

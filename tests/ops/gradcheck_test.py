@@ -1,0 +1,308 @@
+"""The operators as PyTorch sees them: gradients, schemas, graph capture, transforms.
+
+ANACT_LIBRARY names the library, libanact.so. Run with pytest.
+"""
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+# A graph of an earlier definition of the operators must not come back from the disk.
+os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
+
+import pytest
+import torch
+import torch._dynamo
+import torch.autograd.forward_ad as forward_ad
+
+torch.ops.load_library(os.environ["ANACT_LIBRARY"])
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+INPUT_KINK_DISTANCE = 1e-2
+
+# (name, parameters, kinks): where f, f' or f'' jumps.
+ACTIVATIONS = [
+    ("relu", (), (0,)),
+    ("relu6", (), (0, 6)),
+    ("leaky_relu", (0.01,), (0,)),
+    ("leaky_relu", (0.2,), (0,)),
+    ("elu", (1.0,), (0,)),
+    ("elu", (0.5,), (0,)),
+    ("selu", (), (0,)),
+    ("celu", (1.0,), (0,)),
+    ("celu", (2.0,), (0,)),
+    ("gelu", (), ()),
+    ("gelu_tanh", (), ()),
+    ("silu", (), ()),
+    ("mish", (), ()),
+    ("softplus", (1.0, 20.0), (20,)),
+    ("softplus", (2.0, 5.0), (2.5,)),
+    ("softsign", (), (0,)),
+    ("tanh", (), ()),
+    ("sigmoid", (), ()),
+    ("logsigmoid", (), ()),
+    ("hardswish", (), (-3, 3)),
+    ("hardsigmoid", (), (-3, 3)),
+    ("hardtanh", (-1.0, 1.0), (-1, 1)),
+    ("hardtanh", (-2.0, 0.5), (-2, 0.5)),
+    ("tanhshrink", (), ()),
+    ("softshrink", (0.5,), (-0.5, 0.5)),
+    ("relu2", (), (0,)),
+    ("identity", (), ()),
+]
+STATISTICS = ["previous", "running", "batch"]
+SOLUTIONS = ["compromise", "forward", "backward", "geometric", "exact"]
+TARGETS = ["input", "unit"]
+GAINS = ["activation", "output"]
+OPTIONS = [
+    dict(solution=solution, target=target, gain=gain, centre=centre)
+    for solution, target, gain, centre in itertools.product(
+        SOLUTIONS, TARGETS, GAINS, [True, False]
+    )
+    if centre or solution != "exact"
+]
+
+every_activation = pytest.mark.parametrize(
+    "activation",
+    ACTIVATIONS,
+    ids=lambda row: "-".join([row[0], *map(str, row[1])]),
+)
+
+
+def running_statistics():
+    values = (0.3, 0.7, 1.4, 0.45)
+    return [torch.tensor(v, dtype=torch.float64) for v in values] + [torch.tensor(3)]
+
+
+def arguments(
+    x,
+    alpha,
+    activation=("silu", ()),
+    statistics="previous",
+    solution="compromise",
+    target="input",
+    gain="activation",
+    centre=True,
+    training=True,
+    known_factors=None,
+):
+    names = (statistics, solution, target, gain)
+    bounds, update = (0.1, 10.0), (0.1, 0.0, 0.0)
+    name, parameters = activation[:2]
+    return (
+        *(x, alpha, *running_statistics(), name, list(parameters), *names, centre),
+        *(*bounds, *update, training, known_factors),
+    )
+
+
+def forward(*args, **kwargs):
+    return torch.ops.anact.forward(*arguments(*args, **kwargs))
+
+
+def make_input(kinks=(), size=6):
+    """Numbers of both signs, none within INPUT_KINK_DISTANCE of a kink."""
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(size, dtype=torch.float64, generator=generator) * 2
+    for kink in kinks:
+        near = (x - kink).abs() < INPUT_KINK_DISTANCE
+        x = torch.where(near, kink + 2 * INPUT_KINK_DISTANCE, x)
+    return x.requires_grad_()
+
+
+def make_alpha(learnable=True):
+    return torch.tensor(0.4, dtype=torch.float64, requires_grad=learnable)
+
+
+def output_of(x, **options):
+    """y as a function of input and alpha whose factors depend on alpha alone.
+
+    For the gradient the batch's statistics are constants: a numerical difference
+    must not move them, so they are those of `x` whatever the input.
+    """
+    fixed = x.detach()
+
+    def output(at, alpha):
+        with torch.no_grad():
+            factors = forward(fixed, alpha, **options)[2]
+        return forward(at, alpha, known_factors=factors, **options)[0]
+
+    return output
+
+
+def check(x, learnable, fast_mode, **options):
+    inputs = (x, make_alpha(learnable))
+    output = output_of(x, **options)
+    close = dict(atol=1e-6, rtol=1e-6, fast_mode=fast_mode)
+    assert torch.autograd.gradcheck(output, inputs, **close)
+    assert torch.autograd.gradgradcheck(output, inputs, **close)
+
+
+def test_every_activation_of_the_catalogue_is_here():
+    header = (ROOT / "include/anact/activation.h").read_text()
+    kinds = re.search(r"enum class ActivationKind[^{]*{([^}]*)}", header)[1]
+    assert set(re.findall(r"\w+", kinds)) == {name for name, *_ in ACTIVATIONS}
+    for row in ACTIVATIONS:
+        forward(make_input(), make_alpha(), activation=row)
+
+
+@every_activation
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_gradients(activation, statistics):
+    x = make_input(activation[2], size=20)
+    check(x, True, False, activation=activation, statistics=statistics)
+
+
+@every_activation
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_gradients_with_every_option(activation, statistics):
+    x = make_input(activation[2])
+    for options, learnable in itertools.product(OPTIONS, [True, False]):
+        options = dict(options, activation=activation, statistics=statistics)
+        check(x, learnable, True, **options)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_factors_are_constants_to_the_gradient(statistics, training):
+    x, alpha = make_input(), make_alpha()
+    options = dict(statistics=statistics, training=training)
+    got = torch.autograd.grad(forward(x, alpha, **options)[0].sum(), (x, alpha))
+    output = output_of(x, **options)(x, alpha)
+    want = torch.autograd.grad(output.sum(), (x, alpha))
+    assert all(torch.equal(a, b) for a, b in zip(got, want))
+
+
+OPCHECKS = (
+    "test_schema",
+    "test_autograd_registration",
+    "test_faketensor",
+    "test_aot_dispatch_dynamic",
+)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_forward_is_a_well_behaved_operator(statistics, training):
+    operator = torch.ops.anact.forward.default
+    args = arguments(
+        make_input(), make_alpha(), statistics=statistics, training=training
+    )
+    torch.library.opcheck(operator, args, test_utils=OPCHECKS)
+
+
+def test_backward_is_a_well_behaved_operator():
+    x, alpha = make_input(), make_alpha()
+    factors = forward(x, alpha)[2]
+    args = (torch.randn_like(x), x, alpha, factors, "silu", [])
+    operator = torch.ops.anact.backward.default
+    torch.library.opcheck(operator, args, test_utils=OPCHECKS)
+
+
+def test_update_is_a_well_behaved_operator():
+    moments = forward(make_input(), make_alpha())[1]
+    args = (*running_statistics(), torch.tensor(0), moments, 0.1, 0.0, 0.0)
+    operator = torch.ops.anact.update_statistics_.default
+    torch.library.opcheck(operator, args, test_utils=OPCHECKS)
+
+
+@pytest.mark.parametrize(
+    "activation", [("silu", ()), ("elu", (0.5,)), ("elu", (2.0,))], ids=str
+)
+def test_compiled_autograd_runs_the_node(activation):
+    """The graph of the backward pass holds the operator, with its own parameters."""
+    x, alpha = make_input(), make_alpha()
+    want = torch.autograd.grad(
+        forward(x, alpha, activation=activation)[0].square().sum(), (x, alpha)
+    )
+    graphs = []
+
+    def backend(graph, example_inputs):
+        graphs.append(graph.code)
+        return graph
+
+    loss = forward(x, alpha, activation=activation)[0].square().sum()
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend=backend)):
+        loss.backward()
+    assert any("anact.backward" in code for code in graphs)
+    assert torch.equal(x.grad, want[0])
+    assert torch.equal(alpha.grad, want[1])
+
+
+def test_compiled_steps_with_compiled_autograd_match_eager():
+    def step(x, alpha):
+        loss = forward(torch.sin(x), alpha)[0].square().sum()
+        loss.backward()
+        return loss.detach()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, backend="aot_eager")
+    for size in (6, 6, 9):
+        grads = []
+        for run in (step, compiled):
+            x, alpha = make_input(size=size), make_alpha()
+            with torch._dynamo.config.patch(compiled_autograd=run is compiled):
+                loss = run(x, alpha)
+            grads.append((loss, x.grad, alpha.grad))
+        for eager, captured in zip(*grads):
+            torch.testing.assert_close(captured, eager, rtol=1e-14, atol=1e-14)
+
+
+def test_forward_mode_is_refused():
+    x, alpha = make_input().detach(), make_alpha(False)
+    message = "forward-mode differentiation is not supported"
+    with forward_ad.dual_level():
+        for args in [
+            (forward_ad.make_dual(x, torch.ones_like(x)), alpha),
+            (x, forward_ad.make_dual(alpha, torch.ones_like(alpha))),
+        ]:
+            with pytest.raises(NotImplementedError, match=message):
+                forward(*args)
+            with torch.no_grad(), pytest.raises(NotImplementedError, match=message):
+                forward(*args)
+    for transform in (torch.func.jacfwd, torch.func.linearize):
+        with pytest.raises(NotImplementedError, match=message):
+            transform(lambda at: forward(at, alpha)[0], *[x][: transform is torch.func.linearize])(x)
+
+
+@pytest.mark.parametrize("transform", ["grad", "jacrev", "hessian", "vmap(grad)"])
+def test_reverse_mode_transforms_are_refused(transform):
+    transforms = dict(
+        grad=torch.func.grad,
+        jacrev=torch.func.jacrev,
+        hessian=torch.func.hessian,
+    )
+    transforms["vmap(grad)"] = lambda f: torch.func.vmap(torch.func.grad(f))
+    x = make_input().detach().reshape(2, 3)
+    with pytest.raises(RuntimeError, match="functorch transforms"):
+        transforms[transform](lambda at: forward(at, make_alpha(False))[0].sum())(x)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_vmap_is_a_loop(statistics):
+    """Each slice is a batch of its own, gradients included."""
+    results = []
+    for run in (torch.func.vmap, lambda f: lambda at: torch.stack(list(map(f, at)))):
+        x, alpha = make_input(size=12), make_alpha()
+        output = run(lambda at: forward(at, alpha, statistics=statistics)[0])
+        y = output(x.reshape(3, 4))
+        gradients = torch.autograd.grad(y.square().sum(), (x, alpha))
+        results.append((y, *gradients))
+    for mapped, looped in zip(*results):
+        torch.testing.assert_close(mapped, looped, rtol=1e-14, atol=1e-14)
+
+
+def test_vmap_over_the_update_is_refused():
+    moments = forward(make_input(), make_alpha())[1]
+    running = running_statistics()
+
+    def update(batch):
+        torch.ops.anact.update_statistics_(
+            *running, torch.tensor(0), batch, 0.1, 0.0, 0.0
+        )
+        return batch
+
+    with pytest.raises(RuntimeError, match="update_statistics_"):
+        torch.func.vmap(update)(torch.stack([moments, moments]))
+    assert all(map(torch.equal, running, running_statistics()))
