@@ -35,8 +35,8 @@ void check_running(const RunningStatistics& running) {
 }
 
 void check_factors(const at::Tensor& factors) {
-  TORCH_CHECK_VALUE(factors.numel() == kFactorsSize && factors.scalar_type() == at::kDouble, "anact: factors must be ",
-                    kFactorsSize, " elements of float64");
+  TORCH_CHECK_VALUE(factors.sym_numel() == kFactorsSize && factors.scalar_type() == at::kDouble,
+                    "anact: factors must be ", kFactorsSize, " elements of float64");
 }
 
 }  // namespace
@@ -96,8 +96,8 @@ ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
 }
 
 void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& factors) {
-  TORCH_CHECK_VALUE(grad.sizes() == input.sizes(), "anact: the gradient has shape ", grad.sizes(), ", the input ",
-                    input.sizes());
+  TORCH_CHECK_VALUE(grad.sym_sizes() == input.sym_sizes(), "anact: the gradient has shape ", grad.sym_sizes(),
+                    ", the input ", input.sym_sizes());
   TORCH_CHECK_TYPE(grad.scalar_type() == input.scalar_type(), "anact: the gradient is ", grad.scalar_type(),
                    ", the input ", input.scalar_type());
   check_factors(factors);
@@ -106,8 +106,8 @@ void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::T
 void check_update(const RunningStatistics& running, const at::Tensor& moments, const UpdateOptions& update) {
   check_running(running);
   check_update_options(update);
-  TORCH_CHECK_VALUE(moments.numel() == kMomentsSize && moments.scalar_type() == at::kDouble, "anact: moments must be ",
-                    kMomentsSize, " elements of float64");
+  TORCH_CHECK_VALUE(moments.sym_numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
+                    "anact: moments must be ", kMomentsSize, " elements of float64");
 }
 
 at::Tensor empty_output(const at::Tensor& input) {

@@ -120,7 +120,7 @@ def output_of(x, **options):
     For the gradient the batch's statistics are constants: a numerical difference
     must not move them, so they are those of `x` whatever the input.
     """
-    fixed = x.detach()
+    fixed = x.detach().clone()  # gradcheck changes its inputs in place
 
     def output(at, alpha):
         with torch.no_grad():
@@ -224,7 +224,7 @@ def test_compiled_autograd_runs_the_node(activation):
     loss = forward(x, alpha, activation=activation)[0].square().sum()
     with torch._dynamo.compiled_autograd._enable(torch.compile(backend=backend)):
         loss.backward()
-    assert any("anact.backward" in code for code in graphs)
+    assert any("AnactBackward" in code for code in graphs)
     assert torch.equal(x.grad, want[0])
     assert torch.equal(alpha.grad, want[1])
 

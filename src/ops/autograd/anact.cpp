@@ -11,12 +11,14 @@
 #include <torch/csrc/dynamo/compiled_autograd.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <vector>
 
 #include "ops/arguments.h"
 
@@ -58,7 +60,6 @@ class ForwardBackward : public torch::autograd::Node {
   }
 
   variable_list apply(variable_list&& gradients) override {
-    if (!gradients[0].defined()) return variable_list(2);
     at::Tensor input, alpha, factors;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -66,9 +67,7 @@ class ForwardBackward : public torch::autograd::Node {
       alpha = alpha_.unpack();
       factors = factors_.unpack();
     }
-    auto [grad_input, grad_alpha] = ops::backward(gradients[0], input, alpha, factors, activation_);
-    return {task_should_compute_output(0) ? std::move(grad_input) : at::Tensor(),
-            task_should_compute_output(1) ? std::move(grad_alpha) : at::Tensor()};
+    return differentiate(gradients, input, alpha, factors, activation_, needed());
   }
 
   std::string name() const override { return "AnactBackward"; }
@@ -81,6 +80,19 @@ class ForwardBackward : public torch::autograd::Node {
   }
 
  protected:
+  // Whether the gradients of input and of alpha are asked for.
+  [[nodiscard]] std::vector<bool> needed() const {
+    return {task_should_compute_output(0), task_should_compute_output(1)};
+  }
+
+  static variable_list differentiate(const variable_list& gradients, const at::Tensor& input, const at::Tensor& alpha,
+                                     const at::Tensor& factors, const AnyActivation& activation,
+                                     const std::vector<bool>& needed) {
+    if (!gradients[0].defined()) return variable_list(2);
+    auto [grad_input, grad_alpha] = ops::backward(gradients[0], input, alpha, factors, activation);
+    return {needed[0] ? std::move(grad_input) : at::Tensor(), needed[1] ? std::move(grad_alpha) : at::Tensor()};
+  }
+
   SavedVariable input_;
   SavedVariable alpha_;
   SavedVariable factors_;
@@ -99,9 +111,37 @@ class OperatorBackward final : public ForwardBackward<Activation> {
   variable_list apply_with_saved(const variable_list& gradients,
                                  torch::dynamo::autograd::SwapSavedVariables& swap) override {
     for (auto* saved : {&input_, &alpha_, &factors_}) swap.before(*saved);
-    auto result = apply(variable_list(gradients));
+    // A call of apply_functional goes into the graph: the gradients are stand-ins here, without a shape.
+    torch::dynamo::autograd::PackedArgs arguments;
+    for (const auto* saved : {&input_, &alpha_, &factors_}) arguments.pack(saved->unpack());
+    arguments.pack(static_cast<std::int64_t>(activation_.kind));
+    arguments.pack(std::vector<double>(activation_.parameters.begin(), activation_.parameters.end()));
+    arguments.pack(needed());
+    const auto values = arguments.vec();
+    std::vector<at::TypePtr> types;
+    for (const auto& value : values) types.push_back(value.isTensor() ? at::TensorType::get() : value.type());
+    const auto metadata =
+        torch::dynamo::autograd::IValuePacker<std::vector<std::optional<torch::autograd::InputMetadata>>>::pack(
+            torch::dynamo::autograd::get_input_metadata(next_edges()));
+    const auto& python = torch::dynamo::autograd::getPyCompilerInterface();
+    const auto function = python->bind_function(swap.get_py_compiler(), name(), &apply_functional, types,
+                                                /*is_custom_function=*/true, /*is_traceable=*/true);
+    auto result =
+        python->call_function(swap.get_py_compiler(), "apply_functional", function, gradients, values, metadata);
     for (auto* saved : {&input_, &alpha_, &factors_}) swap.after(*saved);
     return result;
+  }
+
+ private:
+  static variable_list apply_functional(const variable_list& gradients, const std::vector<c10::IValue>& values) {
+    torch::dynamo::autograd::PackedArgs arguments(values);
+    const auto input = arguments.unpack<at::Tensor>();
+    const auto alpha = arguments.unpack<at::Tensor>();
+    const auto factors = arguments.unpack<at::Tensor>();
+    Activation activation{.kind = static_cast<ActivationKind>(arguments.unpack<std::int64_t>())};
+    const auto parameters = arguments.unpack<std::vector<double>>();
+    std::copy(parameters.begin(), parameters.end(), activation.parameters.begin());
+    return differentiate(gradients, input, alpha, factors, activation, arguments.unpack<std::vector<bool>>());
   }
 };
 
