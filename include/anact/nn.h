@@ -29,9 +29,8 @@ struct ANActOptions {
   /* implicit */ ANActOptions(CustomActivation custom) : custom_(std::move(custom)) {}
 
   TORCH_ARG(Activation, activation);
-  // Takes the place of `activation`, which then has no meaning. Runs in plain ATen, several times slower than the
-  // activations of the catalogue. Copies of a module share what its functions refer to; a saved module does not hold
-  // them.
+  // Takes the place of `activation`, which then has no meaning. Runs in plain ATen, slower than the activations of the
+  // catalogue. Copies of a module share what its functions refer to; a saved module does not hold them.
   TORCH_ARG(std::optional<CustomActivation>, custom) = std::nullopt;
   // Where the factors of a training step come from.
   TORCH_ARG(StatisticsSource, statistics) = StatisticsSource::previous;

@@ -96,7 +96,7 @@ ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
 }
 
 void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& factors) {
-  TORCH_CHECK_VALUE(grad.sizes() == input.sizes(), "anact: the gradient has shape ", grad.sym_sizes(),
+  TORCH_CHECK_VALUE(grad.sym_sizes() == input.sym_sizes(), "anact: the gradient has shape ", grad.sym_sizes(),
                     ", the input ", input.sym_sizes());
   TORCH_CHECK_TYPE(grad.scalar_type() == input.scalar_type(), "anact: the gradient is ", grad.scalar_type(),
                    ", the input ", input.scalar_type());
