@@ -12,6 +12,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <array>
 #include <initializer_list>
 #include <mutex>
 #include <optional>
@@ -81,13 +82,13 @@ class ForwardBackward : public torch::autograd::Node {
 
  protected:
   // Whether the gradients of input and of alpha are asked for.
-  [[nodiscard]] std::vector<bool> needed() const {
+  [[nodiscard]] std::array<bool, 2> needed() const {
     return {task_should_compute_output(0), task_should_compute_output(1)};
   }
 
   static variable_list differentiate(const variable_list& gradients, const at::Tensor& input, const at::Tensor& alpha,
                                      const at::Tensor& factors, const AnyActivation& activation,
-                                     const std::vector<bool>& needed) {
+                                     const std::array<bool, 2>& needed) {
     if (!gradients[0].defined()) return variable_list(2);
     auto [grad_input, grad_alpha] = ops::backward(gradients[0], input, alpha, factors, activation);
     return {needed[0] ? std::move(grad_input) : at::Tensor(), needed[1] ? std::move(grad_alpha) : at::Tensor()};
@@ -116,7 +117,7 @@ class OperatorBackward final : public ForwardBackward<Activation> {
     for (const auto* saved : {&input_, &alpha_, &factors_}) arguments.pack(saved->unpack());
     arguments.pack(static_cast<std::int64_t>(activation_.kind));
     arguments.pack(std::vector<double>(activation_.parameters.begin(), activation_.parameters.end()));
-    arguments.pack(needed());
+    for (const bool need : needed()) arguments.pack(need);
     const auto values = arguments.vec();
     std::vector<at::TypePtr> types;
     for (const auto& value : values) types.push_back(value.isTensor() ? at::TensorType::get() : value.type());
@@ -141,7 +142,9 @@ class OperatorBackward final : public ForwardBackward<Activation> {
     Activation activation{.kind = static_cast<ActivationKind>(arguments.unpack<std::int64_t>())};
     const auto parameters = arguments.unpack<std::vector<double>>();
     std::copy(parameters.begin(), parameters.end(), activation.parameters.begin());
-    return differentiate(gradients, input, alpha, factors, activation, arguments.unpack<std::vector<bool>>());
+    const bool need_input = arguments.unpack<bool>();
+    const bool need_alpha = arguments.unpack<bool>();
+    return differentiate(gradients, input, alpha, factors, activation, {need_input, need_alpha});
   }
 };
 
