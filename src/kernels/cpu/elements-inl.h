@@ -131,25 +131,24 @@ HWY_INLINE hn::Vec<D> LoadElements(D d, const T* from) {
   }
 }
 
-// Whether a vector of D's lanes of T can be written past the caches: less than 16 bytes cannot.
-template <class D, class T>
-inline constexpr bool kCanStream = hn::MaxLanes(D()) * sizeof(T) >= 16;
+// Stores a vector, past the caches with `streaming` unless it is too short for that: less than 16 bytes.
+template <class D>
+HWY_INLINE void StoreVector(hn::Vec<D> v, D d, hn::TFromD<D>* to, bool streaming) {
+  if constexpr (hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 16) {
+    if (streaming) {
+      hn::Stream(v, d, to);
+      return;
+    }
+  }
+  hn::StoreU(v, d, to);
+}
 
 template <class V, class D, class T>
 HWY_INLINE void StoreElements(V v, D d, T* to, bool streaming) {
-  const auto store = [&](auto bits, auto tag, auto* at) HWY_ATTR {
-    if constexpr (kCanStream<D, T>) {
-      if (streaming) {
-        hn::Stream(bits, tag, at);
-        return;
-      }
-    }
-    hn::StoreU(bits, tag, at);
-  };
   if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
-    store(v, d, to);
+    StoreVector(v, d, to, streaming);
   } else {
-    store(Narrow(d, v, T()), HalfBits(), &to->bits);
+    StoreVector(Narrow(d, v, T()), HalfBits(), &to->bits, streaming);
   }
 }
 
@@ -189,11 +188,7 @@ HWY_INLINE void StorePair(Pair<hn::Vec<D>> v, D d, T* to, bool streaming) {
     const hn::Repartition<std::uint16_t, D> d16;
     const auto even = hn::BitCast(d16, hn::ShiftRight<16>(RoundToBFloat16(d, v.first)));
     const auto bits = hn::OddEven(hn::BitCast(d16, RoundToBFloat16(d, v.second)), even);
-    if (streaming) {
-      hn::Stream(bits, d16, &to->bits);
-    } else {
-      hn::StoreU(bits, d16, &to->bits);
-    }
+    StoreVector(bits, d16, &to->bits, streaming);
   } else {
     StoreElements(v.first, d, to, streaming);
     StoreElements(v.second, d, to + hn::Lanes(d), streaming);
