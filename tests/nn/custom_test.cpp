@@ -4,7 +4,6 @@
 #include <torch/torch.h>
 
 #include <cmath>
-#include <functional>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "anact/anact.h"
+#include "message.h"
 #include "ops/anact.h"
 
 namespace anact::nn {
@@ -53,15 +53,6 @@ double difference(const torch::Tensor& a, const torch::Tensor& b) {
   const auto x = a.detach().to(torch::kDouble);
   const auto y = b.detach().to(torch::kDouble);
   return ((x - y).abs() / (y.abs() + 1)).max().item<double>();
-}
-
-std::string message(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 using Case = std::tuple<torch::Dtype, StatisticsSource, bool>;

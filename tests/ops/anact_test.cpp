@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstdint>
 #include <fstream>
-#include <functional>
 #include <limits>
 #include <string>
 #include <tuple>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "message.h"
 #include "ops/oracle.h"
 
 namespace anact::ops::test {
@@ -566,15 +566,6 @@ TEST(Forward, MetaGivesTheSameShapesTypesAndStrides) {
       EXPECT_EQ(std::get<1>(got).scalar_type(), at::kDouble);
     }
   }
-}
-
-std::string message(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 TEST(Forward, Refuses) {
