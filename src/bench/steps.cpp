@@ -15,9 +15,7 @@
 #include "bench/plain.h"
 #include "io/csv.h"
 #include "kernels/kernels.h"
-#include "models/cnn.h"
-#include "models/mlp.h"
-#include "models/resnet.h"
+#include "models/catalogue.h"
 
 namespace anact::bench {
 namespace {
@@ -67,23 +65,26 @@ class Contender {
   Contender(const Workload& workload, const Activation& activation, models::ActivationFactory factory,
             const Batch& batch)
       : batch_(batch) {
-    const std::string name = workload.name;
-    if (name == "mlp") {
-      adopt(models::MLP(models::MLPOptions{.inputs = kInputs, .classes = kClasses, .activation = std::move(factory)}),
-            activation);
-    } else if (name == "cnn") {
-      adopt(models::CNN(models::CNNOptions{.classes = kClasses, .activation = std::move(factory)}), activation);
-    } else {
-      adopt(models::ResNet(models::ResNetOptions{.classes = kClasses, .activation = std::move(factory)}), activation);
+    models::NetworkOptions options{.name = workload.name,
+                                   .channels = workload.images ? 3 : 1,
+                                   .height = workload.images ? 32 : kInputs,
+                                   .width = workload.images ? 32 : 1,
+                                   .classes = kClasses,
+                                   .activation = std::move(factory)};
+    network_ = models::make_network(options);
+    network_->initialize({.kind = models::Initialization::lecun, .activation = activation},
+                         at::detail::createCPUGenerator(0));
+    for (auto& parameter : network_->parameters()) {
+      if (parameter.dim() == 4) parameter.set_data(parameter.contiguous(torch::MemoryFormat::ChannelsLast));
     }
-    optimizer_ = std::make_unique<torch::optim::SGD>(module_->parameters(),
+    optimizer_ = std::make_unique<torch::optim::SGD>(network_->parameters(),
                                                      torch::optim::SGDOptions(kLearningRate).momentum(0.9));
   }
 
   // One forward and backward pass. Returns the logits.
   torch::Tensor differentiate() {
     optimizer_->zero_grad();
-    const auto logits = forward_(batch_.inputs);
+    const auto logits = network_->forward(batch_.inputs);
     loss_ = torch::nn::functional::cross_entropy(logits, batch_.labels);
     loss_.backward();
     return logits.detach();
@@ -96,23 +97,12 @@ class Contender {
 
   [[nodiscard]] double loss() const { return loss_.item<double>(); }
   [[nodiscard]] torch::OrderedDict<std::string, torch::Tensor> parameters() const {
-    return module_->named_parameters();
+    return network_->named_parameters();
   }
 
  private:
-  template <class Network>
-  void adopt(Network network, const Activation& activation) {
-    network->initialize(models::Initialization::lecun, activation, at::detail::createCPUGenerator(0));
-    for (auto& parameter : network->parameters()) {
-      if (parameter.dim() == 4) parameter.set_data(parameter.contiguous(torch::MemoryFormat::ChannelsLast));
-    }
-    module_ = network.ptr();
-    forward_ = [network](const torch::Tensor& input) mutable { return network->forward(input); };
-  }
-
   const Batch& batch_;
-  std::shared_ptr<torch::nn::Module> module_;
-  std::function<torch::Tensor(const torch::Tensor&)> forward_;
+  std::shared_ptr<models::Network> network_;
   std::unique_ptr<torch::optim::SGD> optimizer_;
   torch::Tensor loss_;
 };

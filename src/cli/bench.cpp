@@ -13,7 +13,7 @@
 #include "bench/steps.h"
 #include "cli/commands.h"
 #include "cli/malloc.h"
-#include "cli/progress.h"
+#include "cli/status_line.h"
 #include "io/atomic_file.h"
 #include "train/environment.h"
 

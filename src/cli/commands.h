@@ -31,7 +31,10 @@ auto usage(F f) {
 
 // Each adds its subcommand to `app`. The command runs while the arguments are parsed, and leaves its exit code in
 // `exit_code`. `arguments` is what followed the program's name; both must outlive the parsing.
+void add_train(CLI::App& app, const std::vector<std::string>& arguments, int& exit_code);
 void add_compare(CLI::App& app, const std::vector<std::string>& arguments, int& exit_code);
+void add_data(CLI::App& app);
+void add_models(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_gains(CLI::App& app);
 void add_info(CLI::App& app);

@@ -56,7 +56,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);
   int exit_code = 0;
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  add_train(app, arguments, exit_code);
   add_compare(app, arguments, exit_code);
+  add_data(app);
+  // add_models(app);
   add_gains(app);
   add_bench(app);
   add_report(app);

@@ -1,41 +1,19 @@
-// Live progress of a comparison on standard error.
+// Live progress of a training on standard error.
 #pragma once
 
-#include <chrono>
-#include <cstddef>
+#include <cstdint>
 #include <string>
 
-#include "train/compare.h"
+#include "cli/status_line.h"
+#include "train/observer.h"
 
 namespace anact::cli {
 
-// One line of text on standard error: drawn anew in its place when that is a terminal; when it is not, a plain line
-// once in a while.
-class StatusLine {
- public:
-  StatusLine();
-  void show(std::string text);
-  // Takes the line off the terminal, so that what follows starts on a clean line.
-  void clear();
-  // Since the line was made, in seconds.
-  [[nodiscard]] double elapsed() const;
-
- private:
-  using Clock = std::chrono::steady_clock;
-
-  bool terminal_;
-  Clock::time_point start_ = Clock::now();
-  Clock::time_point last_ = start_;
-  bool drawn_ = false;
-};
-
-// "1:05" for 65 seconds.
-[[nodiscard]] std::string minutes(double seconds);
-
-// A bar that follows a training.
-class ProgressBar : public train::CompareObserver {
+// A bar that follows a training, and a line for each run that ended and each epoch that took long.
+class ProgressBar : public train::Observer {
  public:
   void step(const train::Progress& progress) override;
+  void epoch_ended(const std::string& line, double seconds) override;
   void run_ended(const train::Progress& progress, const train::RunResult& result) override;
   void clear();
 

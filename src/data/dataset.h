@@ -1,26 +1,46 @@
-// A labelled data set in memory, split into training and test samples.
+// A labelled set of images, split into training and test samples.
 #pragma once
 
-#include <torch/types.h>
-
+#include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace anact::data {
 
-struct Samples {
-  torch::Tensor inputs;  // float32, samples x features
-  torch::Tensor labels;  // int64, samples
+// Of one image.
+struct Shape {
+  std::int64_t channels = 0;
+  std::int64_t height = 0;
+  std::int64_t width = 0;
 
-  [[nodiscard]] std::int64_t size() const { return labels.size(0); }
+  [[nodiscard]] std::int64_t values() const { return channels * height * width; }
+  bool operator==(const Shape&) const = default;
 };
 
+struct Samples {
+  std::span<const std::uint8_t> pixels;  // samples x channels x height x width
+  std::span<const std::int32_t> labels;  // one a sample, from 0 to classes - 1
+
+  [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(labels.size()); }
+};
+
+// Copies share the memory of the samples.
 struct Dataset {
   std::string name;
-  std::int64_t classes = 0;
+  Shape shape;
+  std::vector<std::string> class_names;  // one a class
   Samples train;
   Samples test;
-  std::string source;    // the file that was read
-  std::string checksum;  // CRC-32 of its uncompressed content, 8 hexadecimal digits
+  // Of each channel's pixels over the training images, in the pixels' own unit.
+  std::vector<double> mean;
+  std::vector<double> deviation;
+  std::string source;    // the file or folder that was read
+  std::string checksum;  // CRC-32 of the training pixels and labels, then the test pixels and labels; 8 hex digits
+  std::shared_ptr<const void> storage;  // owns what the samples refer to
+
+  [[nodiscard]] std::int64_t classes() const { return static_cast<std::int64_t>(class_names.size()); }
 };
 
 }  // namespace anact::data

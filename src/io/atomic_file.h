@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,9 @@ namespace anact::io {
 // Writes `content` aside, flushes it to the disk and renames it over `path`, so that a reader never sees a part of it.
 // Throws std::runtime_error that names the path and the system's reason; the old file is then unchanged.
 void write_file(const std::filesystem::path& path, std::string_view content);
+
+// The same for a content that lies in several places of memory.
+void write_file(const std::filesystem::path& path, std::span<const std::string_view> parts);
 
 // The whole file. Throws std::runtime_error that names the path and the system's reason.
 [[nodiscard]] std::string read_file(const std::filesystem::path& path);

@@ -1,8 +1,12 @@
 // A file of one JSON object a line that grows as a program runs.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+
+#include "io/append_file.h"
 
 namespace anact::io {
 
@@ -11,19 +15,17 @@ namespace anact::io {
 
 class JsonLines {
  public:
-  // Creates the file, or empties it. Throws std::runtime_error that names the path and the system's reason.
-  explicit JsonLines(std::filesystem::path path);
-  JsonLines(const JsonLines&) = delete;
-  JsonLines& operator=(const JsonLines&) = delete;
-  ~JsonLines();
+  // As AppendFile's constructor.
+  explicit JsonLines(std::filesystem::path path, std::optional<std::int64_t> size = std::nullopt);
 
-  // Appends one whole line. Throws as the constructor does; what was written of the line is then taken back.
+  // Appends one whole line. Throws as AppendFile::append does; what was written of the line is then taken back.
   void append(const nlohmann::json& object);
 
+  void flush() { file_.flush(); }
+  [[nodiscard]] std::int64_t size() const { return file_.size(); }
+
  private:
-  std::filesystem::path path_;
-  int descriptor_;
-  std::int64_t size_ = 0;
+  AppendFile file_;
 };
 
 }  // namespace anact::io

@@ -29,19 +29,23 @@ CNNImpl::CNNImpl(CNNOptions given) : options(std::move(given)) {
   output_ = register_module("output", torch::nn::Linear(channels, options.classes));
 }
 
-void CNNImpl::initialize(Initialization initialization, const Activation& activation, const at::Generator& generator) {
-  models::initialize(*this, output_, initialization, activation, generator);
+void CNNImpl::initialize(const WeightInitialization& weights, const at::Generator& generator) {
+  models::initialize(*this, output_, weights, generator);
 }
 
-torch::Tensor CNNImpl::forward(torch::Tensor input) {
+torch::Tensor CNNImpl::forward(const torch::Tensor& input, Trace* trace) {
   const auto blocks = static_cast<std::size_t>(options.blocks);
+  auto x = input;
   for (std::size_t layer = 0; layer < convs_.size(); ++layer) {
-    if (layer > 0 && layer % blocks == 0) input = torch::max_pool2d(input, 2);
-    input = convs_[layer]->forward(input);
-    if (!norms_.empty()) input = norms_[layer]->forward(input);
-    input = activations_[layer].forward(input);
+    if (layer > 0 && layer % blocks == 0) x = torch::max_pool2d(x, 2);
+    const auto convolved = convs_[layer]->forward(x);
+    x = activations_[layer].forward(norms_.empty() ? convolved : norms_[layer]->forward(convolved));
+    if (trace != nullptr) {
+      trace->linear_outputs.push_back(convolved);
+      trace->activations.push_back(x);
+    }
   }
-  return output_->forward(torch::adaptive_avg_pool2d(input, {1, 1}).flatten(1));
+  return output_->forward(torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1));
 }
 
 }  // namespace anact::models

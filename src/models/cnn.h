@@ -10,6 +10,7 @@
 
 #include "models/activation.h"
 #include "models/initialization.h"
+#include "models/network.h"
 
 namespace anact::models {
 
@@ -24,17 +25,15 @@ struct CNNOptions {
 
 // In the manner of VGG (Simonyan and Zisserman, 2015): 2x2 max pooling between the stages, at the end the average over
 // the image and one linear layer.
-class CNNImpl : public torch::nn::Module {
+class CNNImpl : public Network {
  public:
   // Throws std::invalid_argument for sizes below 1, without stages and without an activation.
   explicit CNNImpl(CNNOptions options);
 
-  // Weights of the convolutions by `initialization`, of the last layer by LeCun's; biases 0.
-  void initialize(Initialization initialization, const Activation& activation, const at::Generator& generator);
+  void initialize(const WeightInitialization& weights, const at::Generator& generator) override;
 
-  // input: batch x channels x height x width; each stage but the last halves the image, so its sides must be at least
-  // 2^(stages - 1). Returns batch x classes, the logits. An input in channels_last keeps that layout throughout.
-  torch::Tensor forward(torch::Tensor input);
+  // Each stage but the last halves the image, so its sides must be at least 2^(stages - 1).
+  torch::Tensor forward(const torch::Tensor& input, Trace* trace = nullptr) override;
 
   CNNOptions options;
 

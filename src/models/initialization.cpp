@@ -9,14 +9,15 @@
 #include <utility>
 
 #include "anact/gaussian.h"
-#include "anact/normalization.h"
 
 namespace anact::models {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Initialization>, 4> kNames{{{"he", Initialization::he},
+constexpr std::array<std::pair<std::string_view, Initialization>, 6> kNames{{{"he", Initialization::he},
                                                                              {"lecun", Initialization::lecun},
                                                                              {"glorot", Initialization::glorot},
+                                                                             {"orthogonal", Initialization::orthogonal},
+                                                                             {"pytorch", Initialization::pytorch},
                                                                              {"gain", Initialization::gain}}};
 
 }  // namespace
@@ -32,11 +33,10 @@ Initialization parse_initialization(std::string_view text) {
   throw std::invalid_argument("unknown initialization '" + std::string(text) + "'; there are " + known);
 }
 
-double standard_deviation(Initialization initialization, const Activation& activation, std::int64_t inputs,
-                          std::int64_t outputs) {
+double standard_deviation(const WeightInitialization& weights, std::int64_t inputs, std::int64_t outputs) {
   if (inputs < 1 || outputs < 1) throw std::invalid_argument("a layer must have inputs and outputs");
   const auto n = static_cast<double>(inputs);
-  switch (initialization) {
+  switch (weights.kind) {
     case Initialization::he:
       return std::sqrt(2 / n);
     case Initialization::lecun:
@@ -44,9 +44,12 @@ double standard_deviation(Initialization initialization, const Activation& activ
     case Initialization::glorot:
       return std::sqrt(2 / (n + static_cast<double>(outputs)));
     case Initialization::gain:
-      return lambda(gaussian_statistics(activation), {}) / std::sqrt(n);
+      return lambda(gaussian_statistics(weights.activation), weights.normalization) / std::sqrt(n);
+    case Initialization::orthogonal:
+    case Initialization::pytorch:
+      break;
   }
-  throw std::invalid_argument("unknown initialization");
+  throw std::invalid_argument("initialization " + std::string(to_string(weights.kind)) + " is not normal");
 }
 
 Fans fans(const torch::Tensor& weight) {
@@ -60,19 +63,46 @@ void draw_normal(torch::Tensor weight, double standard_deviation, at::Generator 
   weight.copy_(draws.mul_(standard_deviation));
 }
 
-void initialize(torch::nn::Module& network, const torch::nn::Linear& output, Initialization initialization,
-                const Activation& activation, const at::Generator& generator) {
+void draw_orthogonal(torch::Tensor weight, const at::Generator& generator) {
   const torch::NoGradGuard no_grad;
-  const auto draw = [&](torch::Tensor weight, torch::Tensor bias, Initialization chosen) {
+  auto draws = torch::empty({weight.size(0), weight.numel() / weight.size(0)}, weight.options());
+  draw_normal(draws, 1, generator);
+  const bool wide = draws.size(0) < draws.size(1);
+  const auto [q, r] = torch::linalg_qr(wide ? draws.t() : draws);
+  const auto orthogonal = q * r.diagonal().sign();
+  weight.copy_((wide ? orthogonal.t() : orthogonal).reshape(weight.sizes()));
+}
+
+void draw_uniform(torch::Tensor values, double bound, at::Generator generator) {
+  const torch::NoGradGuard no_grad;
+  values.copy_(torch::empty(values.sizes(), values.options()).uniform_(-bound, bound, std::move(generator)));
+}
+
+void initialize(torch::nn::Module& network, const torch::nn::Linear& output, const WeightInitialization& weights,
+                const at::Generator& generator) {
+  const auto draw = [&generator](const torch::Tensor& weight, torch::Tensor bias, const WeightInitialization& chosen) {
+    const torch::NoGradGuard no_grad;
     const auto [inputs, outputs] = fans(weight);
-    draw_normal(weight, standard_deviation(chosen, activation, inputs, outputs), generator);
+    if (chosen.kind == Initialization::pytorch) {
+      const double bound = 1 / std::sqrt(static_cast<double>(inputs));
+      draw_uniform(weight, bound, generator);
+      if (bias.defined()) draw_uniform(bias, bound, generator);
+      return;
+    }
+    if (chosen.kind == Initialization::orthogonal) {
+      draw_orthogonal(weight, generator);
+    } else {
+      draw_normal(weight, standard_deviation(chosen, inputs, outputs), generator);
+    }
     if (bias.defined()) bias.zero_();
   };
+  auto last = weights;
+  if (last.kind != Initialization::pytorch) last.kind = Initialization::lecun;
   for (const auto& module : network.modules(false)) {
     if (const auto* conv = module->as<torch::nn::Conv2d>()) {
-      draw(conv->weight, conv->bias, initialization);
+      draw(conv->weight, conv->bias, weights);
     } else if (const auto* linear = module->as<torch::nn::Linear>()) {
-      draw(linear->weight, linear->bias, linear == output.get() ? Initialization::lecun : initialization);
+      draw(linear->weight, linear->bias, linear == output.get() ? last : weights);
     }
   }
 }

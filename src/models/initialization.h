@@ -8,15 +8,25 @@
 #include <string_view>
 
 #include "anact/activation.h"
+#include "anact/normalization.h"
 
 namespace anact::models {
 
 // The variance of a weight with n inputs and m outputs, all normally distributed.
 enum class Initialization {
-  he,      // 2/n, He et al. (2015)
-  lecun,   // 1/n, LeCun et al. (1998)
-  glorot,  // 2/(n + m), Glorot and Bengio (2010)
-  gain,    // lambda^2/n with the activation's own lambda under N(0, 1): the fixed correction that ANAct makes adaptive
+  he,          // 2/n, He et al. (2015)
+  lecun,       // 1/n, LeCun et al. (1998)
+  glorot,      // 2/(n + m), Glorot and Bengio (2010)
+  orthogonal,  // a semi-orthogonal matrix (Saxe, McClelland and Ganguli 2014), for which the variance is 1/max(n, m)
+  pytorch,     // as PyTorch's own layers begin: uniform, variance 1/(3n), and biases drawn likewise
+  gain,  // lambda^2/n with the solution's own lambda under N(0, 1): the fixed correction that ANAct makes adaptive
+};
+
+// How the weights in front of an activation are drawn.
+struct WeightInitialization {
+  Initialization kind = Initialization::he;
+  Activation activation{};               // for `gain`
+  NormalizationOptions normalization{};  // for `gain`: solution, target, …
 };
 
 [[nodiscard]] std::string_view to_string(Initialization value);
@@ -24,10 +34,9 @@ enum class Initialization {
 // Throws std::invalid_argument with the accepted names.
 [[nodiscard]] Initialization parse_initialization(std::string_view text);
 
-// The standard deviation of a weight in front of `activation`. Throws std::invalid_argument unless inputs and outputs
-// are positive.
-[[nodiscard]] double standard_deviation(Initialization initialization, const Activation& activation,
-                                        std::int64_t inputs, std::int64_t outputs);
+// The standard deviation of a weight that is normally distributed. Throws std::invalid_argument unless inputs and
+// outputs are positive, and for `orthogonal` and `pytorch`, whose weights are not normal.
+[[nodiscard]] double standard_deviation(const WeightInitialization& weights, std::int64_t inputs, std::int64_t outputs);
 
 // n and m of a weight, as torch.nn.init counts them: those of a linear layer (outputs x inputs), and for a convolution
 // (out_channels x in_channels / groups x kernel height x kernel width) the two channel counts times the kernel's size.
@@ -41,10 +50,21 @@ struct Fans {
 // alone, not on the layout in memory, so that networks that differ in their initialization start from the same ones.
 void draw_normal(torch::Tensor weight, double standard_deviation, at::Generator generator);
 
+// Fills `weight`, taken as a matrix with a row for each output, with the orthogonal factor of the matrix that
+// draw_normal would fill it with for a standard deviation of 1: rows or columns, whichever are fewer, are orthonormal.
+// The other factor's diagonal is positive, so that the result is unique and uniformly distributed (Mezzadri, "How to
+// generate random matrices from the classical compact groups", 2007), and that of torch.nn.init.orthogonal_.
+void draw_orthogonal(torch::Tensor weight, const at::Generator& generator);
+
+// Fills `values` with draws from the uniform distribution over [-bound, bound). On layout, as draw_normal.
+void draw_uniform(torch::Tensor values, double bound, at::Generator generator);
+
 // Draws the weights of all linear layers and two-dimensional convolutions of `network`, in the order in which they were
-// registered: those of `output`, which no activation follows, by LeCun's variance, the others by `initialization`.
-// Their biases become 0; batch norms and activations stay as they are.
-void initialize(torch::nn::Module& network, const torch::nn::Linear& output, Initialization initialization,
-                const Activation& activation, const at::Generator& generator);
+// registered: those of `output`, which no activation follows, by LeCun's variance, the others by `weights`. Their
+// biases become 0. Initialization::pytorch draws every layer, `output` and biases too, uniformly within 1/sqrt(inputs),
+// as torch.nn.Linear and torch.nn.Conv2d do at the start (kaiming_uniform_ with a = sqrt 5). Batch norms and
+// activations stay as they are.
+void initialize(torch::nn::Module& network, const torch::nn::Linear& output, const WeightInitialization& weights,
+                const at::Generator& generator);
 
 }  // namespace anact::models

@@ -27,21 +27,22 @@ MLPImpl::MLPImpl(MLPOptions given) : options(std::move(given)) {
   output_ = register_module("output", torch::nn::Linear(inputs, options.classes));
 }
 
-void MLPImpl::initialize(Initialization initialization, const Activation& activation, const at::Generator& generator) {
-  models::initialize(*this, output_, initialization, activation, generator);
+void MLPImpl::initialize(const WeightInitialization& weights, const at::Generator& generator) {
+  models::initialize(*this, output_, weights, generator);
 }
 
-torch::Tensor MLPImpl::forward(torch::Tensor input, Trace* trace) {
+torch::Tensor MLPImpl::forward(const torch::Tensor& input, Trace* trace) {
+  auto x = input.flatten(1);
   for (std::size_t layer = 0; layer < linears_.size(); ++layer) {
-    const auto linear = linears_[layer]->forward(input);
+    const auto linear = linears_[layer]->forward(x);
     const auto normalized = norms_.empty() ? linear : norms_[layer]->forward(linear);
-    input = activations_[layer].forward(normalized);
+    x = activations_[layer].forward(normalized);
     if (trace != nullptr) {
       trace->linear_outputs.push_back(linear);
-      trace->activations.push_back(input);
+      trace->activations.push_back(x);
     }
   }
-  return output_->forward(input);
+  return output_->forward(x);
 }
 
 }  // namespace anact::models

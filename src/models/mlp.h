@@ -9,6 +9,7 @@
 
 #include "models/activation.h"
 #include "models/initialization.h"
+#include "models/network.h"
 
 namespace anact::models {
 
@@ -21,22 +22,15 @@ struct MLPOptions {
   ActivationFactory activation;
 };
 
-// What passed through a network's hidden layers in one forward pass, first layer first.
-struct Trace {
-  std::vector<torch::Tensor> linear_outputs;
-  std::vector<torch::Tensor> activations;
-};
-
-class MLPImpl : public torch::nn::Module {
+class MLPImpl : public Network {
  public:
   // Throws std::invalid_argument for sizes below 1 and without an activation.
   explicit MLPImpl(MLPOptions options);
 
-  // Weights of the hidden layers by `initialization`, of the last layer by LeCun's; biases 0.
-  void initialize(Initialization initialization, const Activation& activation, const at::Generator& generator);
+  void initialize(const WeightInitialization& weights, const at::Generator& generator) override;
 
-  // input: batch x inputs. Returns batch x classes, the logits. Fills `trace` unless it is null.
-  torch::Tensor forward(torch::Tensor input, Trace* trace = nullptr);
+  // input: batch x inputs, or images of so many values in all.
+  torch::Tensor forward(const torch::Tensor& input, Trace* trace = nullptr) override;
 
   // The activation modules, first layer first.
   [[nodiscard]] const std::vector<torch::nn::AnyModule>& activations() const { return activations_; }

@@ -1,5 +1,7 @@
 #include "models/resnet.h"
 
+#include <torch/nn/modules/container/sequential.h>
+
 #include <array>
 #include <string>
 #include <utility>
@@ -44,6 +46,8 @@ Conv2d conv(std::int64_t inputs, std::int64_t outputs, std::int64_t kernel, std:
   return Conv2d(Conv2dOptions(inputs, outputs, kernel).stride(stride).padding(kernel / 2).bias(false));
 }
 
+}  // namespace
+
 // Two 3x3 convolutions, or one 3x3 between two 1x1, and the shortcut around them.
 class ResidualBlock : public torch::nn::Module {
  public:
@@ -66,12 +70,17 @@ class ResidualBlock : public torch::nn::Module {
     }
   }
 
-  torch::Tensor forward(const torch::Tensor& input) {
+  torch::Tensor forward(const torch::Tensor& input, Trace* trace) {
     auto x = input;
     for (std::size_t i = 0; i < convs_.size(); ++i) {
-      x = norms_[i]->forward(convs_[i]->forward(x));
+      const auto convolved = convs_[i]->forward(x);
+      x = norms_[i]->forward(convolved);
       if (i + 1 == convs_.size()) x.add_(shortcut(input));
       x = activations_[i].forward(x);
+      if (trace != nullptr) {
+        trace->linear_outputs.push_back(convolved);
+        trace->activations.push_back(x);
+      }
     }
     return x;
   }
@@ -103,8 +112,6 @@ class ResidualBlock : public torch::nn::Module {
   torch::nn::Sequential downsample_{nullptr};
 };
 
-}  // namespace
-
 ResNetImpl::ResNetImpl(ResNetOptions given) : options(std::move(given)) {
   check_positive("ResNet", "channels", options.channels);
   check_positive("ResNet", "classes", options.classes);
@@ -117,30 +124,35 @@ ResNetImpl::ResNetImpl(ResNetOptions given) : options(std::move(given)) {
   act1_ = options.activation();
   register_module("act1", act1_.ptr());
   std::int64_t channels = width;
-  for (const int blocks : architecture.blocks) {
+  for (std::size_t stage = 0; stage < architecture.blocks.size(); ++stage) {
+    const int blocks = architecture.blocks[stage];
     if (blocks == 0) break;
     torch::nn::Sequential layer;
     for (int i = 0; i < blocks; ++i) {
-      const std::int64_t stride = i == 0 && !layers_.empty() ? 2 : 1;
-      const auto block = std::make_shared<ResidualBlock>(architecture, channels, width, stride, options.activation);
-      channels = block->outputs();
-      layer->push_back(block);
+      const std::int64_t stride = i == 0 && stage > 0 ? 2 : 1;
+      blocks_.push_back(std::make_shared<ResidualBlock>(architecture, channels, width, stride, options.activation));
+      channels = blocks_.back()->outputs();
+      layer->push_back(blocks_.back());
     }
-    layers_.push_back(register_module("layer" + std::to_string(layers_.size() + 1), layer));
+    register_module("layer" + std::to_string(stage + 1), layer);
     width *= 2;
   }
   fc_ = register_module("fc", torch::nn::Linear(channels, options.classes));
 }
 
-void ResNetImpl::initialize(Initialization initialization, const Activation& activation,
-                            const at::Generator& generator) {
-  models::initialize(*this, fc_, initialization, activation, generator);
+void ResNetImpl::initialize(const WeightInitialization& weights, const at::Generator& generator) {
+  models::initialize(*this, fc_, weights, generator);
 }
 
-torch::Tensor ResNetImpl::forward(const torch::Tensor& input) {
-  auto x = act1_.forward(bn1_->forward(conv1_->forward(input)));
+torch::Tensor ResNetImpl::forward(const torch::Tensor& input, Trace* trace) {
+  const auto convolved = conv1_->forward(input);
+  auto x = act1_.forward(bn1_->forward(convolved));
+  if (trace != nullptr) {
+    trace->linear_outputs.push_back(convolved);
+    trace->activations.push_back(x);
+  }
   if (options.stem == ResNetStem::imagenet) x = torch::max_pool2d(x, 3, 2, 1);
-  for (auto& layer : layers_) x = layer->forward(x);
+  for (const auto& block : blocks_) x = block->forward(x, trace);
   return fc_->forward(torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1));
 }
 

@@ -3,14 +3,15 @@
 
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/any.h>
-#include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
+#include <memory>
 #include <vector>
 
 #include "models/activation.h"
 #include "models/initialization.h"
+#include "models/network.h"
 
 namespace anact::models {
 
@@ -33,21 +34,22 @@ struct ResNetOptions {
   ActivationFactory activation;
 };
 
+class ResidualBlock;
+
 // Weights and batch norms have torchvision's names (conv1.weight, layer2.0.downsample.0.weight, fc.bias), those of
 // CIFAR by the same rule. torchvision's blocks use one `relu` for all their places; here each place has a module of its
 // own: act1 after the first convolution of the network and of a block, act2 and act3 after the others, the last of a
 // block after the addition.
-class ResNetImpl : public torch::nn::Module {
+class ResNetImpl : public Network {
  public:
   // Throws std::invalid_argument for sizes below 1, for a depth that there is not and without an activation.
   explicit ResNetImpl(ResNetOptions options);
 
-  // Weights of the convolutions by `initialization`, of the last layer by LeCun's; its bias 0.
-  void initialize(Initialization initialization, const Activation& activation, const at::Generator& generator);
+  void initialize(const WeightInitialization& weights, const at::Generator& generator) override;
 
-  // input: batch x channels x height x width. Returns batch x classes, the logits. An input in channels_last keeps that
-  // layout throughout.
-  torch::Tensor forward(const torch::Tensor& input);
+  // The trace follows the main path; a convolution in a shortcut is not in it. A linear output is what enters a batch
+  // norm, so that the last activation of a block is of more than the linear output beside it.
+  torch::Tensor forward(const torch::Tensor& input, Trace* trace = nullptr) override;
 
   ResNetOptions options;
 
@@ -55,7 +57,7 @@ class ResNetImpl : public torch::nn::Module {
   torch::nn::Conv2d conv1_{nullptr};
   torch::nn::BatchNorm2d bn1_{nullptr};
   torch::nn::AnyModule act1_;
-  std::vector<torch::nn::Sequential> layers_;
+  std::vector<std::shared_ptr<ResidualBlock>> blocks_;  // of all stages
   torch::nn::Linear fc_{nullptr};
 };
 TORCH_MODULE(ResNet);

@@ -154,8 +154,8 @@ void load_configuration(const std::filesystem::path& path, Run& run) {
   if (const std::uint64_t schema = config.count("schema"); schema != 1) {
     config.wrong("schema", "expected 1, found " + std::to_string(schema) + ": written by another version");
   }
-  if (const std::string command = config.text("command"); command != "compare") {
-    config.wrong("command", "expected \"compare\", found \"" + command + "\"");
+  if (const std::string command = config.text("command"); command != "compare" && command != "train") {
+    config.wrong("command", "expected \"compare\" or \"train\", found \"" + command + "\"");
   }
   run.configuration = json.dump(2, ' ', false, Json::error_handler_t::replace);
   if (config.has("preset")) run.preset = config.text("preset");

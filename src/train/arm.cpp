@@ -160,6 +160,17 @@ models::ActivationFactory Arm::factory() const {
   return [plain = activation] { return torch::nn::AnyModule(models::PlainActivation(plain)); };
 }
 
+models::WeightInitialization Arm::weights() const {
+  return {.kind = initialization,
+          .activation = activation,
+          .normalization = {.solution = anact.solution(),
+                            .target = anact.target(),
+                            .gain = anact.gain(),
+                            .centre = anact.centre(),
+                            .lambda_min = anact.bounds().first,
+                            .lambda_max = anact.bounds().second}};
+}
+
 nlohmann::json Arm::to_json(double default_learning_rate) const {
   nlohmann::json result{{"name", name},
                         {"activation", activation.to_string()},

@@ -29,13 +29,14 @@ struct Arm {
   std::string baseline;                 // the arm it is compared with; empty for the run's own baseline
 
   [[nodiscard]] models::ActivationFactory factory() const;
+  [[nodiscard]] models::WeightInitialization weights() const;
   [[nodiscard]] nlohmann::json to_json(double default_learning_rate) const;
 };
 
 // Reads "silu", "nsilu", "silu:norm=batch", "nrelu:solution=exact:target=unit:lr=0.01", or a short name.
 //
 // First the activation as parse_activation reads it; an "n" in front asks for ANAct. Then settings, each after a colon:
-//   norm=none|anact|batch     init=he|lecun|glorot|gain     lr=NUMBER     name=TEXT     vs=ARM
+//   norm=none|anact|batch     init=he|lecun|glorot|orthogonal|pytorch|gain     lr=NUMBER     name=TEXT     vs=ARM
 //   statistics=… solution=… target=… gain=…   centre=on|off   momentum=NUMBER   gate=L,U   bounds=L,U learnable=on|off
 // The defaults: He's initialization, but LeCun's (unit gain) with ANAct, which corrects the gain itself, and with selu,
 // which is made for it. The short names are silu-gain (silu:init=gain) and silu-batchnorm (silu:norm=batch).

@@ -1,12 +1,10 @@
 #include "data/digits.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <functional>
 #include <set>
 #include <sstream>
@@ -14,12 +12,14 @@
 #include <string>
 #include <vector>
 
+#include "data/gzip_bytes.h"
+#include "data/samples.h"
 #include "io/temporary_folder.h"
 
 namespace anact::data {
 namespace {
 
-using test::content_of;
+using test::gzip;
 using test::TemporaryFolder;
 
 using Row = std::array<int, 65>;
@@ -45,32 +45,16 @@ std::vector<Row> read_rows(const std::filesystem::path& path) {
   return rows;
 }
 
-// The pixels and labels that samples came from. Standardizing keeps the order, so that the 17 values a pixel can have
-// are recognized by their rank, without the shift and the scale.
-std::vector<Row> restore(const Samples& samples, const std::set<float>& levels) {
-  const std::vector<float> sorted(levels.begin(), levels.end());
+// The pixels and labels of samples, as rows of the file.
+std::vector<Row> rows_of(const Samples& samples) {
   std::vector<Row> rows;
-  const auto inputs = samples.inputs.accessor<float, 2>();
-  const auto labels = samples.labels.accessor<std::int64_t, 1>();
-  for (std::int64_t i = 0; i < samples.size(); ++i) {
+  for (std::size_t i = 0; i < samples.labels.size(); ++i) {
     Row row{};
-    for (std::int64_t j = 0; j < 64; ++j) {
-      row[static_cast<std::size_t>(j)] =
-          static_cast<int>(std::lower_bound(sorted.begin(), sorted.end(), inputs[i][j]) - sorted.begin());
-    }
-    row[64] = static_cast<int>(labels[i]);
+    std::ranges::copy(samples.pixels.subspan(64 * i, 64), row.begin());
+    row[64] = samples.labels[i];
     rows.push_back(row);
   }
   return rows;
-}
-
-std::set<float> levels_of(const Dataset& dataset) {
-  std::set<float> levels;
-  for (const auto* samples : {&dataset.train, &dataset.test}) {
-    const float* values = samples->inputs.const_data_ptr<float>();
-    levels.insert(values, values + samples->inputs.numel());
-  }
-  return levels;
 }
 
 class RealDigits : public testing::Test {
@@ -85,21 +69,33 @@ class RealDigits : public testing::Test {
 TEST_F(RealDigits, HaveTheirSizes) {
   const auto digits = load_digits(real_file());
   EXPECT_EQ(digits.name, "digits");
-  EXPECT_EQ(digits.classes, 10);
-  EXPECT_EQ(digits.train.inputs.sizes(), (std::vector<std::int64_t>{1437, 64}));
-  EXPECT_EQ(digits.test.inputs.sizes(), (std::vector<std::int64_t>{360, 64}));
-  EXPECT_EQ(digits.train.labels.sizes(), std::vector<std::int64_t>{1437});
-  EXPECT_EQ(digits.test.labels.sizes(), std::vector<std::int64_t>{360});
-  EXPECT_EQ(digits.train.inputs.scalar_type(), torch::kFloat);
-  EXPECT_EQ(digits.train.labels.scalar_type(), torch::kLong);
+  EXPECT_EQ(digits.classes(), 10);
+  EXPECT_EQ(digits.class_names[7], "7");
+  EXPECT_EQ(digits.shape, (Shape{.channels = 1, .height = 8, .width = 8}));
+  EXPECT_EQ(digits.train.size(), 1437);
+  EXPECT_EQ(digits.test.size(), 360);
+  EXPECT_EQ(digits.train.pixels.size(), 1437u * 64);
+  EXPECT_EQ(digits.test.pixels.size(), 360u * 64);
   EXPECT_EQ(digits.source, real_file().string());
+}
+
+// The split is torch.randperm(1797, generator=torch.Generator().manual_seed(1797)): its first 360 are the test images.
+TEST_F(RealDigits, AreSplitByThePermutationOfPyTorch) {
+  const auto digits = load_digits(real_file());
+  const auto rows = read_rows(real_file());
+  const auto train = rows_of(digits.train), test = rows_of(digits.test);
+  const std::vector<std::size_t> first_test{1202, 348, 222, 1637, 733, 351,  335,  123,
+                                            366,  833, 620, 1389, 742, 1577, 1568, 1176};
+  const std::vector<std::size_t> first_train{1152, 988, 960, 272, 202, 1544, 1089, 425};
+  const std::vector<std::size_t> last_train{168, 1554, 412, 1556};
+  for (std::size_t i = 0; i < first_test.size(); ++i) EXPECT_EQ(test[i], rows[first_test[i]]) << i;
+  for (std::size_t i = 0; i < first_train.size(); ++i) EXPECT_EQ(train[i], rows[first_train[i]]) << i;
+  for (std::size_t i = 0; i < last_train.size(); ++i) EXPECT_EQ(train[1433 + i], rows[last_train[i]]) << i;
 }
 
 TEST_F(RealDigits, AreTheRowsOfTheFileSplitInTwo) {
   const auto digits = load_digits(real_file());
-  const auto levels = levels_of(digits);
-  ASSERT_EQ(levels.size(), 17u);
-  const auto train = restore(digits.train, levels), test = restore(digits.test, levels);
+  const auto train = rows_of(digits.train), test = rows_of(digits.test);
   const std::set<Row> in_train(train.begin(), train.end());
   for (const auto& row : test) EXPECT_FALSE(in_train.contains(row)) << "a test image is among the training images";
 
@@ -111,18 +107,13 @@ TEST_F(RealDigits, AreTheRowsOfTheFileSplitInTwo) {
   EXPECT_TRUE(all == expected);
 }
 
-TEST_F(RealDigits, AreStandardizedOverTheTrainingImages) {
+TEST_F(RealDigits, HaveTheStatisticsOfTheTrainingImages) {
   const auto digits = load_digits(real_file());
-  const auto mean_and_deviation = [](const Samples& samples) {
-    const auto values = samples.inputs.to(torch::kDouble);
-    const double mean = values.mean().item<double>();
-    return std::pair(mean, std::sqrt((values - mean).square().mean().item<double>()));
-  };
-  const auto [mean, deviation] = mean_and_deviation(digits.train);
-  EXPECT_NEAR(mean, 0, 1e-6);
-  EXPECT_NEAR(deviation, 1, 1e-5);  // n or n - 1 is 5e-6 here
-  // By the training images' numbers, not by their own.
-  EXPECT_GT(std::abs(mean_and_deviation(digits.test).first), 1e-5);
+  const auto [mean, deviation] = test::plain_statistics(digits, 0);
+  ASSERT_EQ(digits.mean.size(), 1u);
+  ASSERT_EQ(digits.deviation.size(), 1u);
+  EXPECT_NEAR(digits.mean[0], mean, 1e-11);
+  EXPECT_NEAR(digits.deviation[0], deviation, 1e-11);
 }
 
 TEST_F(RealDigits, AreTheSameEachTimeAndUncompressed) {
@@ -135,10 +126,10 @@ TEST_F(RealDigits, AreTheSameEachTimeAndUncompressed) {
   const auto first = load_digits(real_file());
   for (const auto& path : {real_file(), folder.write("digits.csv", text)}) {
     const auto second = load_digits(path);
-    EXPECT_TRUE(first.train.inputs.equal(second.train.inputs));
-    EXPECT_TRUE(first.train.labels.equal(second.train.labels));
-    EXPECT_TRUE(first.test.inputs.equal(second.test.inputs));
-    EXPECT_TRUE(first.test.labels.equal(second.test.labels));
+    EXPECT_TRUE(std::ranges::equal(first.train.pixels, second.train.pixels));
+    EXPECT_TRUE(std::ranges::equal(first.train.labels, second.train.labels));
+    EXPECT_TRUE(std::ranges::equal(first.test.pixels, second.test.pixels));
+    EXPECT_TRUE(std::ranges::equal(first.test.labels, second.test.labels));
     EXPECT_EQ(first.checksum, second.checksum);
   }
 }
@@ -163,20 +154,6 @@ std::string join(const std::vector<std::string>& all, const std::string& end = "
   std::string text;
   for (const auto& line : all) text += line + end;
   return text;
-}
-
-std::string gzip(const std::string& text) {
-  std::string packed(compressBound(text.size()) + 100, '\0');
-  z_stream stream{};
-  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-  stream.avail_out = static_cast<uInt>(packed.size());
-  deflate(&stream, Z_FINISH);
-  packed.resize(stream.total_out);
-  deflateEnd(&stream);
-  return packed;
 }
 
 std::string quoted(const std::filesystem::path& path) { return std::string("'").append(path.string()).append("'"); }
@@ -295,20 +272,6 @@ TEST(HostileDigits, NoFile) {
   EXPECT_EQ(message(missing), "cannot open " + quoted(missing) + ": No such file or directory");
   EXPECT_EQ(message(folder.path()),
             quoted(folder.path()) + ": after 0 bytes: Is a directory; expected a whole gzip file");
-}
-
-TEST(FindDigits, LooksInTheFolderThatTheEnvironmentNames) {
-  const TemporaryFolder folder;
-  ::setenv("ANACT_DATA", folder.path().c_str(), 1);
-  try {
-    (void)find_digits();
-    ADD_FAILURE() << "no error";
-  } catch (const std::runtime_error& error) {
-    EXPECT_NE(std::string(error.what()).find((folder / "digits.csv.gz").string()), std::string::npos) << error.what();
-  }
-  folder.write("digits.csv.gz", "");
-  EXPECT_EQ(find_digits(), folder / "digits.csv.gz");
-  ::unsetenv("ANACT_DATA");
 }
 
 }  // namespace

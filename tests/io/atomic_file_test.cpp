@@ -5,6 +5,7 @@
 #include <atomic>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "io/file_size_limit.h"
 #include "io/temporary_folder.h"
@@ -38,6 +39,17 @@ TEST(WriteFile, WritesWhatItIsGiven) {
     EXPECT_EQ(read_file(folder / "file"), content);
     EXPECT_EQ(names_in(folder.path()), Names{"file"});
   }
+}
+
+TEST(WriteFile, JoinsThePartsOfAContent) {
+  const TemporaryFolder folder;
+  const std::string large(200'000, 'x');
+  const std::vector<std::string_view> parts{"one", "", large, std::string_view("\0", 1), "end"};
+  write_file(folder / "file", parts);
+  EXPECT_EQ(content_of(folder / "file"), "one" + large + std::string(1, '\0') + "end");
+  write_file(folder / "file", std::span<const std::string_view>());
+  EXPECT_EQ(content_of(folder / "file"), "");
+  EXPECT_EQ(names_in(folder.path()), Names{"file"});
 }
 
 TEST(WriteFile, NamesAPlaceThatCannotBeWritten) {

@@ -40,6 +40,23 @@ TEST(JsonLines, AppendsALineAnObject) {
   EXPECT_EQ(nlohmann::json::parse(second).at("text"), "two\nlines");
 }
 
+TEST(JsonLines, GoesOnAfterTheSizeItIsGiven) {
+  const TemporaryFolder folder;
+  std::int64_t size = 0;
+  {
+    JsonLines lines(folder / "lines");
+    lines.append({{"line", 1}});
+    lines.flush();
+    size = lines.size();
+    EXPECT_EQ(size, 11);
+    lines.append({{"line", "of a step that is run again"}});
+  }
+  JsonLines lines(folder / "lines", size);
+  lines.append({{"line", 2}});
+  EXPECT_EQ(lines.size(), 22);
+  EXPECT_EQ(content_of(folder / "lines"), "{\"line\":1}\n{\"line\":2}\n");
+}
+
 TEST(JsonLines, NumbersKeepTheirBits) {
   const TemporaryFolder folder;
   const double value = 0.1 + 0.2;

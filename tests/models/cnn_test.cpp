@@ -82,6 +82,25 @@ TEST(CNN, IsTheCompositionOfItsLayers) {
   }
 }
 
+TEST(CNN, TracesEveryConvolutionAndActivation) {
+  for (const bool batch_norm : {false, true}) {
+    auto model = make(plain("relu"), batch_norm);
+    model->eval();
+    Trace trace;
+    const auto input = images(2, 3, 9);
+    EXPECT_TRUE(model->forward(input, &trace).equal(model->forward(input)));
+    ASSERT_EQ(trace.linear_outputs.size(), 6u);
+    ASSERT_EQ(trace.activations.size(), 6u);
+    // A new BatchNorm in evaluation divides by sqrt(1 + eps) alone.
+    const double scale = batch_norm ? 1 / std::sqrt(1 + 1e-5) : 1;
+    for (std::size_t i = 0; i < 6; ++i) {
+      EXPECT_TRUE(trace.activations[i].allclose((scale * trace.linear_outputs[i]).clamp_min(0), 1e-5, 1e-6)) << i;
+    }
+    EXPECT_EQ(trace.activations[1].sizes(), (std::vector<std::int64_t>{2, 6, 9, 9}));
+    EXPECT_EQ(trace.activations[2].sizes(), (std::vector<std::int64_t>{2, 10, 4, 4}));
+  }
+}
+
 TEST(CNN, OneModuleAPlaceAndChannelsLastThroughout) {
   for (const bool batch_norm : {false, true}) {
     const Recorders recorders;
@@ -99,7 +118,7 @@ TEST(CNN, TheGradientReachesEveryParameter) {
 
 TEST(CNN, DrawsItsWeightsByTheirFans) {
   auto model = make(plain("relu"), false, {40, 50}, 2);
-  model->initialize(Initialization::he, parse_activation("relu"), generator(7));
+  model->initialize({.kind = Initialization::he}, generator(7));
   const auto parameters = parameters_of(*model);
   expect_normal(parameters.at("conv0.weight"), std::sqrt(2.0 / 27));
   expect_normal(parameters.at("conv1.weight"), std::sqrt(2.0 / 360));

@@ -74,6 +74,15 @@ TEST(MLP, HasTheShapesAndTheTraceOfItsOptions) {
   }
 }
 
+TEST(MLP, FlattensImages) {
+  MLP model(MLPOptions{.inputs = 2 * 3 * 5, .classes = 4, .depth = 2, .width = 8, .activation = plain("silu")});
+  const auto input = at::randn({6, 2, 3, 5}, generator(1), torch::TensorOptions(torch::kFloat));
+  const auto expected = model->forward(input.reshape({6, 30}));
+  EXPECT_TRUE(model->forward(input).equal(expected));
+  // The same values in the same order, whatever the layout.
+  EXPECT_TRUE(model->forward(input.contiguous(torch::MemoryFormat::ChannelsLast)).equal(expected));
+}
+
 TEST(MLP, CountsItsParameters) {
   for (const std::int64_t depth : {1, 4}) {
     const std::int64_t width = 10, inputs = 7, classes = 3;
@@ -171,7 +180,7 @@ TEST(Initialization, DrawsWithTheFormulasDeviations) {
         Case{Initialization::gain, silu_lambda() / std::sqrt(7.0), silu_lambda() / std::sqrt(n)}}) {
     SCOPED_TRACE(std::string(to_string(initialization)));
     auto model = make(2, width, plain("silu"));
-    model->initialize(initialization, parse_activation("silu"), generator(11));
+    model->initialize({.kind = initialization, .activation = parse_activation("silu")}, generator(11));
     const auto parameters = parameters_of(*model);
     expect_normal(parameters.at("linear0.weight"), first);
     expect_normal(parameters.at("linear1.weight"), hidden);
@@ -183,18 +192,26 @@ TEST(Initialization, DrawsWithTheFormulasDeviations) {
 }
 
 TEST(Initialization, StandardDeviationOfTheWellKnown) {
-  const auto relu = parse_activation("relu");
-  EXPECT_DOUBLE_EQ(standard_deviation(Initialization::he, relu, 50, 9), 0.2);
-  EXPECT_DOUBLE_EQ(standard_deviation(Initialization::lecun, relu, 25, 9), 0.2);
-  EXPECT_DOUBLE_EQ(standard_deviation(Initialization::glorot, relu, 30, 20), 0.2);
+  const auto deviation = [](Initialization kind, std::int64_t inputs, std::int64_t outputs) {
+    return standard_deviation({.kind = kind, .activation = parse_activation("relu")}, inputs, outputs);
+  };
+  EXPECT_DOUBLE_EQ(deviation(Initialization::he, 50, 9), 0.2);
+  EXPECT_DOUBLE_EQ(deviation(Initialization::lecun, 25, 9), 0.2);
+  EXPECT_DOUBLE_EQ(deviation(Initialization::glorot, 30, 20), 0.2);
   // ReLU's fixed gain is sqrt 2, so that it is He's.
-  EXPECT_NEAR(standard_deviation(Initialization::gain, relu, 50, 9), 0.2, 1e-12);
+  EXPECT_NEAR(deviation(Initialization::gain, 50, 9), 0.2, 1e-12);
+  for (const auto kind : {Initialization::orthogonal, Initialization::pytorch}) {
+    EXPECT_EQ(refusal([&] { (void)deviation(kind, 1, 1); }),
+              "initialization " + std::string(to_string(kind)) + " is not normal");
+  }
+  EXPECT_THROW((void)deviation(Initialization::he, 0, 1), std::invalid_argument);
+  EXPECT_THROW((void)deviation(Initialization::he, 1, 0), std::invalid_argument);
 }
 
 TEST(Initialization, ArmsStartFromTheSameDraws) {
   const auto weights = [](Initialization initialization, bool batch_norm, ActivationFactory activation) {
     auto model = make(3, 20, std::move(activation), batch_norm);
-    model->initialize(initialization, parse_activation("silu"), generator(3));
+    model->initialize({.kind = initialization, .activation = parse_activation("silu")}, generator(3));
     return parameters_of(*model);
   };
   const auto he = weights(Initialization::he, false, plain("silu"));
@@ -210,17 +227,16 @@ TEST(Initialization, ArmsStartFromTheSameDraws) {
 }
 
 TEST(Initialization, NamesAreReadBackAndOthersRefused) {
-  for (const auto value : {Initialization::he, Initialization::lecun, Initialization::glorot, Initialization::gain}) {
+  for (const auto value : {Initialization::he, Initialization::lecun, Initialization::glorot,
+                           Initialization::orthogonal, Initialization::pytorch, Initialization::gain}) {
     EXPECT_EQ(parse_initialization(to_string(value)), value);
   }
   try {
     (void)parse_initialization("hee");
     FAIL() << "no error";
   } catch (const std::invalid_argument& error) {
-    EXPECT_STREQ(error.what(), "unknown initialization 'hee'; there are he, lecun, glorot, gain");
+    EXPECT_STREQ(error.what(), "unknown initialization 'hee'; there are he, lecun, glorot, orthogonal, pytorch, gain");
   }
-  EXPECT_THROW((void)standard_deviation(Initialization::he, parse_activation("relu"), 0, 1), std::invalid_argument);
-  EXPECT_THROW((void)standard_deviation(Initialization::he, parse_activation("relu"), 1, 0), std::invalid_argument);
 }
 
 TEST(PlainActivation, HasNoState) {

@@ -139,6 +139,40 @@ TEST(ResNet, OneModuleAPlaceAndChannelsLastThroughout) {
   expect_one_module_a_place_that_keeps_channels_last(model, recorders, images(2, 3, 64), 17);
 }
 
+TEST(ResNet, TracesTheMainPath) {
+  struct Case {
+    std::int64_t depth;
+    std::size_t blocks, places;  // of a block
+  };
+  for (const auto& [depth, blocks, places] : {Case{18, 8, 2}, Case{50, 16, 3}, Case{20, 9, 2}}) {
+    SCOPED_TRACE(depth);
+    const Recorders recorders;
+    auto model = make(depth, recorders.factory());
+    model->eval();
+    const torch::NoGradGuard no_grad;
+    const auto input = images(2, 3, 16);
+    Trace trace;
+    const auto logits = model->forward(input, &trace);
+    ASSERT_EQ(trace.linear_outputs.size(), 1 + blocks * places);
+    ASSERT_EQ(trace.activations.size(), 1 + blocks * places);
+    std::size_t identities = 0;
+    for (std::size_t i = 0; i < trace.activations.size(); ++i) {
+      const auto& entered = (*recorders.made)[i]->inputs.front();
+      EXPECT_TRUE(trace.activations[i].equal(torch::silu(entered))) << i;
+      // A new BatchNorm in evaluation divides by sqrt(1 + eps) alone.
+      const auto normalized = trace.linear_outputs[i] / std::sqrt(1 + 1e-5);
+      if (i % places != 0 || i == 0) {
+        EXPECT_TRUE(entered.allclose(normalized, 1e-4, 1e-5)) << i;
+      } else if (const auto& block_input = trace.activations[i - places]; block_input.sizes() == entered.sizes()) {
+        EXPECT_TRUE((entered - normalized).allclose(block_input, 1e-4, 1e-4)) << i;
+        ++identities;
+      }
+    }
+    EXPECT_EQ(identities, blocks - (depth == 50 ? 4 : depth == 18 ? 3 : 2));
+    EXPECT_TRUE(model->forward(input).equal(logits));
+  }
+}
+
 TEST(ResNet, TheLastActivationOfABlockFollowsTheAddition) {
   const Recorders recorders;
   auto model = make(20, recorders.factory());
@@ -176,7 +210,7 @@ TEST(ResNet, TheGradientReachesEveryParameter) {
 
 TEST(ResNet, DrawsItsWeightsByTheirFans) {
   auto model = make(18, plain("relu"), 100);
-  model->initialize(Initialization::he, parse_activation("relu"), generator(7));
+  model->initialize({.kind = Initialization::he}, generator(7));
   const auto parameters = parameters_of(*model);
   expect_normal(parameters.at("conv1.weight"), std::sqrt(2.0 / 27));
   expect_normal(parameters.at("layer1.0.conv1.weight"), std::sqrt(2.0 / (64 * 9)));

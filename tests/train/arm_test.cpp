@@ -128,7 +128,7 @@ TEST(ParseArm, UnknownNamesComeWithTheNearest) {
   EXPECT_TRUE(has(refusal(""), "unknown activation ''"));
   EXPECT_TRUE(has(refusal("nsilu:solutoin=exact"), "unknown setting 'solutoin'; did you mean solution"));
   EXPECT_TRUE(has(refusal("nsilu:solution=exakt"), "exact"));
-  EXPECT_TRUE(has(refusal("silu:init=hee"), "there are he, lecun, glorot, gain"));
+  EXPECT_TRUE(has(refusal("silu:init=hee"), "there are he, lecun, glorot, orthogonal, pytorch, gain"));
   EXPECT_TRUE(has(refusal("silu:norm=layer"), "expected none, anact or batch"));
   EXPECT_TRUE(has(refusal("silu:"), "unknown setting ''"));
   EXPECT_TRUE(has(refusal("silu::lr=1"), "unknown setting ''"));

@@ -1,5 +1,5 @@
 // Training against a second implementation, written here from the formulas: plain tensors in double precision,
-// autograd, and SGD by hand. It calls nothing of the program's but compare() itself.
+// autograd, and SGD by hand. It calls nothing of the program's but train() itself.
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
@@ -92,13 +92,13 @@ struct Traces {
 
 class Network {
  public:
-  Network(const Recipe& recipe, const CompareOptions& options, const data::Dataset& dataset, std::uint64_t seed)
+  Network(const Recipe& recipe, const Config& options, const data::Dataset& dataset, std::uint64_t seed)
       : recipe_(recipe) {
     auto generator = stream(seed, 0);
-    std::int64_t inputs = dataset.train.inputs.size(1);
+    std::int64_t inputs = dataset.shape.values();
     for (std::int64_t i = 0; i <= options.depth; ++i) {
       const bool last = i == options.depth;
-      const std::int64_t outputs = last ? dataset.classes : options.width;
+      const std::int64_t outputs = last ? dataset.classes() : options.width;
       const auto draws = at::randn({outputs, inputs}, generator, torch::TensorOptions(torch::kFloat));
       const double gain = last ? 1 : recipe.gain;
       Layer layer;
@@ -211,14 +211,15 @@ TEST_P(Reference, GivesTheSameTraining) {
   const auto& recipe = GetParam();
   const std::uint64_t seed = 7;
   const auto dataset = toy_data();
-  auto options = toy_options({recipe.arm});
+  auto options = toy_config({recipe.arm});
   options.epochs = 3;
   options.first_seed = static_cast<std::int64_t>(seed);
   options.weight_decay = 0.01;
+  options.decay_all = true;
   const TemporaryFolder folder;
   Recorder recorder;
   const std::atomic<bool> stop = false;
-  ASSERT_TRUE(compare(options, dataset, folder.path(), recorder, stop));
+  ASSERT_TRUE(train(options, {}, dataset, folder.path(), recorder, stop));
   std::vector<nlohmann::json> epochs, layers;
   for (const auto& event : metrics_of(folder.path())) {
     if (event.at("event") == "epoch") epochs.push_back(event);
@@ -227,17 +228,19 @@ TEST_P(Reference, GivesTheSameTraining) {
   ASSERT_EQ(epochs.size(), 4u);
   ASSERT_EQ(layers.size(), 4u);
 
-  const auto inputs = dataset.train.inputs.to(torch::kDouble), test = dataset.test.inputs.to(torch::kDouble);
+  const auto inputs = inputs_of(dataset, dataset.train).to(torch::kDouble);
+  const auto test = inputs_of(dataset, dataset.test).to(torch::kDouble);
+  const auto labels = labels_of(dataset.train), test_labels = labels_of(dataset.test);
   Network network(recipe, options, dataset, seed);
   const auto compare_epoch = [&](std::size_t epoch) {
     SCOPED_TRACE("epoch " + std::to_string(epoch));
-    const auto test_loss = Network::loss(network.forward(test, false, false), dataset.test.labels).item<double>();
+    const auto test_loss = Network::loss(network.forward(test, false, false), test_labels).item<double>();
     EXPECT_NEAR(epochs[epoch].at("test_loss").get<double>(), test_loss, 1e-5 * test_loss);
     if (recipe.norm == Norm::anact) {
       expect_close(layers[epoch].at("lambda").get<std::vector<double>>(), network.lambdas(), 1e-5);
     }
     Traces traces;
-    const auto loss = Network::loss(network.forward(inputs, true, false, &traces), dataset.train.labels);
+    const auto loss = Network::loss(network.forward(inputs, true, false, &traces), labels);
     std::vector<double> moments, variances;
     for (const auto& output : traces.activation) moments.push_back(output.square().mean().item<double>());
     for (const auto& gradient : torch::autograd::grad({loss}, traces.linear)) {
@@ -254,7 +257,7 @@ TEST_P(Reference, GivesTheSameTraining) {
     for (std::int64_t begin = 0; begin < 43; begin += 8) {
       const auto rows = order.slice(0, begin, std::min<std::int64_t>(begin + 8, 43));
       const auto logits = network.forward(inputs.index_select(0, rows), true, true);
-      const auto loss = Network::loss(logits, dataset.train.labels.index_select(0, rows));
+      const auto loss = Network::loss(logits, labels.index_select(0, rows));
       losses.push_back(loss.item<double>());
       network.step(loss, options.learning_rate, options.momentum, options.weight_decay);
     }
