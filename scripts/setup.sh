@@ -106,9 +106,11 @@ install_python() {
   else
     say "using the LibTorch of $torch_choice"
   fi
-  say "installing $(pinned numpy), $(pinned ruff), $(pinned pytest) and $(pinned scikit-learn) (its digits) into $venv"
-  pip_install "$(pinned numpy)" "$(pinned ruff)" "$(pinned pytest)"
-  pip_install --no-deps "$(pinned scikit-learn)"
+  say "installing $(pinned numpy), $(pinned ruff), $(pinned scikit-learn) (its digits) and what the tests need into $venv"
+  pip_install "$(pinned numpy)" "$(pinned ruff)" "$(pinned pytest)" "$(pinned pillow)" "$(pinned safetensors)" \
+    "$(pinned tensorboard)"
+  # Their dependencies are large, and what is used of them needs none.
+  pip_install --no-deps "$(pinned scikit-learn)" "$(pinned torchvision)"
   rm "$venv/anact-setup-running"
 }
 

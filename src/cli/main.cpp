@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   add_train(app, arguments, exit_code);
   add_compare(app, arguments, exit_code);
   add_data(app);
-  // add_models(app);
+  add_models(app);
   add_gains(app);
   add_bench(app);
   add_report(app);

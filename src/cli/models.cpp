@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "data/source.h"
 #include "io/csv.h"
 #include "models/catalogue.h"
 #include "models/cost.h"
@@ -122,13 +123,7 @@ void print_json(const std::vector<Row>& rows) {
   std::cout << result.dump(2) << '\n';
 }
 
-std::string grouped(std::int64_t value) {
-  auto text = std::to_string(value);
-  for (auto i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) {
-    text.insert(static_cast<std::size_t>(i), ",");
-  }
-  return text;
-}
+std::string grouped(std::int64_t number) { return data::grouped(static_cast<std::uint64_t>(number)); }
 
 void print_table(const std::vector<Row>& rows, const Options& options) {
   std::printf(

@@ -203,6 +203,10 @@ CLI::App* add_command(CLI::App& app, const std::shared_ptr<Options>& options, co
     const bool list = std::holds_alternative<std::vector<std::string> train::Config::*>(setting.member) ||
                       std::holds_alternative<std::vector<std::int64_t> train::Config::*>(setting.member);
     const bool is_switch = std::holds_alternative<bool train::Config::*>(setting.member);
+    const bool is_number = std::holds_alternative<double train::Config::*>(setting.member);
+    const bool is_whole = std::holds_alternative<std::int64_t train::Config::*>(setting.member) ||
+                          std::holds_alternative<std::vector<std::int64_t> train::Config::*>(setting.member);
+    option->type_name(is_switch ? "ON/OFF" : is_number ? "NUMBER" : is_whole ? "INT" : "TEXT");
     if (list) {
       option->expected(1, CLI::detail::expected_max_vector_size);
     } else {

@@ -50,6 +50,7 @@ std::string to_hexadecimal(std::uint32_t value) {
 }
 
 std::uint32_t add_to_crc32(std::uint32_t crc, std::string_view bytes) {
+  if (bytes.empty()) return crc;  // zlib begins anew for a null pointer, which no bytes may come with
   return static_cast<std::uint32_t>(crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
@@ -67,9 +68,7 @@ std::string to_text(const std::vector<std::int64_t>& shape) { return json(shape)
 // With a digit group every three digits, as places in a file are easier to read.
 std::string grouped(std::uint64_t value) {
   auto text = std::to_string(value);
-  for (auto i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) {
-    text.insert(static_cast<std::size_t>(i), ",");
-  }
+  for (std::size_t digits = 3; digits < text.size(); digits += 4) text.insert(text.size() - digits, 1, ',');
   return text;
 }
 

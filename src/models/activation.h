@@ -1,8 +1,9 @@
 // The activation of one place in a network, whatever normalizes it.
 #pragma once
 
-#include <torch/nn/module.h>
+#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/container/any.h>
+#include <torch/nn/pimpl.h>
 
 #include <functional>
 

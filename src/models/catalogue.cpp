@@ -53,6 +53,16 @@ std::string joined(std::span<const std::string_view> names) {
   throw std::invalid_argument(message + "; there are " + joined(names));
 }
 
+// Each stage of the CNN but the last halves the image.
+void check_side(const NetworkOptions& options) {
+  std::int64_t side = std::min(options.height, options.width);
+  for (std::size_t stage = 1; stage < options.widths.size(); ++stage) side /= 2;
+  if (side >= 1) return;
+  throw std::invalid_argument("cnn: an image of " + std::to_string(options.height) + "x" +
+                              std::to_string(options.width) + " is too small to be halved between " +
+                              std::to_string(options.widths.size()) + " stages");
+}
+
 }  // namespace
 
 std::span<const NetworkInfo> networks() { return kNetworks; }
@@ -80,6 +90,7 @@ std::shared_ptr<Network> make_network(const NetworkOptions& options) {
                                                 .activation = options.activation});
   }
   if (name == "cnn") {
+    check_side(options);
     return std::make_shared<CNNImpl>(CNNOptions{.channels = options.channels,
                                                 .classes = options.classes,
                                                 .widths = options.widths,

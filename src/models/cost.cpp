@@ -11,24 +11,34 @@ namespace {
 // The total of the pass that this thread counts. RecordFunction's callbacks are plain functions.
 thread_local std::int64_t counted = 0;
 
-// An element of the output is a sum of one product for each of the weights that lead to it.
-void count(const at::RecordFunction& call, at::ObserverContext* /*context*/) {
+// The terms of the sum that each element of the call's output is: one for each weight that leads to it.
+struct Terms : at::ObserverContext {
+  explicit Terms(std::int64_t count) : count(count) {}
+  std::int64_t count;
+};
+
+// The inputs are there when the call begins, the outputs when it ends.
+std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& call) {
   const std::string_view name = call.name();
-  if (name != "aten::linear" && name != "aten::convolution") return;
-  const auto weight = call.inputs().at(1).toTensor();
-  const auto output = call.outputs().at(0).toTensor();
-  counted += output.numel() * (weight.numel() / weight.size(0));
+  if (name == "aten::convolution") {
+    const auto weight = call.inputs().at(1).toTensor();  // input, weight, bias, …
+    return std::make_unique<Terms>(weight.numel() / weight.size(0));
+  }
+  // What a linear layer comes down to.
+  if (name == "aten::addmm") return std::make_unique<Terms>(call.inputs().at(1).toTensor().size(1));  // bias, input, …
+  return nullptr;
+}
+
+void end(const at::RecordFunction& call, at::ObserverContext* context) {
+  if (context == nullptr) return;
+  counted += call.outputs().at(0).toTensor().numel() * static_cast<const Terms*>(context)->count;
 }
 
 class CountingGuard {
  public:
   CountingGuard()
-      : handle_(at::addThreadLocalCallback(
-            at::RecordFunctionCallback(
-                [](const at::RecordFunction&) -> std::unique_ptr<at::ObserverContext> { return nullptr; }, count)
-                .needsInputs(true)
-                .needsOutputs(true)
-                .scopes({at::RecordScope::FUNCTION}))) {
+      : handle_(
+            at::addThreadLocalCallback(at::RecordFunctionCallback(begin, end).needsInputs(true).needsOutputs(true))) {
     counted = 0;
   }
   CountingGuard(const CountingGuard&) = delete;

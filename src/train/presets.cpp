@@ -49,7 +49,7 @@ widths = [16, 32, 64]
 [training]
 epochs = 10
 batch_size = 64
-lr = 0.02
+lr = 0.05
 schedule = "cosine"
 warmup_epochs = 0.5
 weight_decay = 0.0005
@@ -73,7 +73,7 @@ widths = [32, 64, 128]
 [training]
 epochs = 10
 batch_size = 64
-lr = 0.02
+lr = 0.05
 schedule = "cosine"
 warmup_epochs = 0.5
 weight_decay = 0.0005
@@ -96,7 +96,7 @@ widths = [32, 64, 128, 256]
 [training]
 epochs = 20
 batch_size = 64
-lr = 0.02
+lr = 0.05
 schedule = "cosine"
 warmup_epochs = 0.5
 weight_decay = 0.0005

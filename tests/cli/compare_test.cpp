@@ -19,15 +19,21 @@ namespace {
 using namespace test;
 
 using Names = std::set<std::string>;
-const Names kRunFiles{"config.json", "environment.json", "status.json", "metrics.jsonl", "summary.csv", "report.html"};
+const Names kRunFiles{"config.json",   "config.toml", "environment.json", "log.txt",    "metrics.csv",
+                      "metrics.jsonl", "report.html", "status.json",      "summary.csv"};
+
+Names with(Names names, const std::string& more) {
+  names.insert(more);
+  return names;
+}
 
 nlohmann::json json_of(const std::filesystem::path& path) { return nlohmann::json::parse(content_of(path)); }
 
 class Compare : public testing::Test {
  protected:
   [[nodiscard]] std::vector<std::string> arguments(std::vector<std::string> more = {}) const {
-    if (std::find(more.begin(), more.end(), "--data") == more.end()) {
-      more.insert(more.end(), {"--data", data_.string()});
+    if (std::find(more.begin(), more.end(), "--data-path") == more.end()) {
+      more.insert(more.end(), {"--data-path", data_.string()});
     }
     return tiny(output(), more);
   }
@@ -125,7 +131,7 @@ TEST_F(Compare, FindsItsDataWhereTheEnvironmentSays) {
   setting.environment["ANACT_DATA"] = (folder_ / "none").string();
   const auto result = run(tiny(folder_ / "other"), setting);
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_TRUE(result.error.starts_with("anact: no digits at '" + (folder_ / "none").string())) << result.error;
+  EXPECT_TRUE(result.error.starts_with("anact: no data set digits at '" + (folder_ / "none").string())) << result.error;
   EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
 }
 
@@ -149,7 +155,7 @@ TEST_F(Compare, ImpossibleNumbers) {
   for (const auto& [flag, values] : std::map<std::string, std::vector<std::string>>{
            {"--depth", {"0", "-1", "10001", "two", "1.5", "99999999999999999999"}},
            {"--width", {"0", "-8"}},
-           {"--epochs", {"0"}},
+           {"--epochs", {"-1"}},
            {"--batch-size", {"1", "0"}},
            {"--lr", {"0", "-0.1", "nan", "inf", "fast"}},
            {"--momentum", {"1", "-0.1", "nan"}},
@@ -173,11 +179,11 @@ TEST_F(Compare, WhatCannotBeParsed) {
 TEST_F(Compare, MissingOrCorruptData) {
   const auto bad = folder_.write("bad.csv", "1,2,3\n");
   EXPECT_EQ(
-      refusal({"--data", bad.string()}, 1),
+      refusal({"--data-path", bad.string()}, 1),
       "'" + bad.string() + "': line 1: expected 65 whole numbers separated by commas; column 3 is followed by ''");
   const auto missing = (folder_ / "missing").string();
-  EXPECT_EQ(refusal({"--data", missing}, 1), "cannot open '" + missing + "': No such file or directory");
-  EXPECT_TRUE(has(refusal({"--data", folder_.path().string()}, 1), "Is a directory"));
+  EXPECT_EQ(refusal({"--data-path", missing}, 1), "cannot open '" + missing + "': No such file or directory");
+  EXPECT_TRUE(has(refusal({"--data-path", folder_.path().string()}, 1), "Is a directory"));
   EXPECT_EQ(names_in(folder_.path()), (Names{"bad.csv", "digits.csv"}));
 }
 
@@ -209,7 +215,7 @@ TEST_F(Compare, OverwriteReplacesARun) {
 
   // What is wrong with the new run is found before the old one is touched.
   EXPECT_EQ(run(arguments({"--overwrite", "--depth", "0"})).exit_code, 2);
-  EXPECT_EQ(run(arguments({"--overwrite", "--data", "none"})).exit_code, 1);
+  EXPECT_EQ(run(arguments({"--overwrite", "--data-path", "none"})).exit_code, 1);
   EXPECT_EQ(content_of(output() / "metrics.jsonl"), before);
 
   ASSERT_EQ(run(arguments({"--overwrite", "--arms", "relu"})).exit_code, 0);
@@ -243,8 +249,8 @@ TEST_F(Compare, CtrlCLeavesAPartialRun) {
   program->send(SIGINT);
   const auto result = program->wait();
   EXPECT_EQ(result.exit_code, 130) << result.error;
-  EXPECT_TRUE(has(result.out, "Interrupted: the run is partial."));
-  EXPECT_EQ(names_in(output()), kRunFiles);
+  EXPECT_TRUE(has(result.out, "Interrupted: the run is partial. To go on: anact train --resume " + output().string()));
+  EXPECT_EQ(names_in(output()), with(kRunFiles, "checkpoints"));
   const auto status = json_of(output() / "status.json");
   EXPECT_EQ(status.at("state"), "partial");
   EXPECT_TRUE(has(status.at("reason").get<std::string>(), "interrupted"));

@@ -53,10 +53,10 @@ std::string tensor(const std::string& name, const std::string& dtype, const std:
 struct Example {
   std::string floats = std::string("\x00\x00\x80\x3f\x00\x00\x00\x40\x00\x00\x40\x40", 12);
   std::string byte = "\x2a";
-  std::string none;
   std::vector<NamedTensor> tensors{{"weight", "F32", {3, 1}, bytes(floats)},
                                    {"a.b", "U8", {}, bytes(byte)},
-                                   {"none", "BF16", {2, 0, 5}, bytes(none)}};
+                                   {"none", "BF16", {2, 0, 5}, {}},
+                                   {"last", "I8", {1}, bytes(byte)}};
 };
 
 TEST(Safetensors, ReadsWhatItWrote) {
@@ -66,7 +66,7 @@ TEST(Safetensors, ReadsWhatItWrote) {
   write_safetensors(folder / "file", example.tensors, metadata);
   EXPECT_EQ(names_in(folder.path()), std::set<std::string>{"file"});
   const Safetensors file(folder / "file");
-  ASSERT_EQ(file.tensors().size(), 3u);
+  ASSERT_EQ(file.tensors().size(), 4u);
   std::map<std::string, NamedTensor> found;
   for (const auto& tensor : file.tensors()) found[tensor.name] = tensor;
   for (const auto& expected : example.tensors) {
@@ -78,8 +78,8 @@ TEST(Safetensors, ReadsWhatItWrote) {
   EXPECT_EQ(file.tensors().front().name, "weight");
   auto with_checksum = metadata;
   char crc[9];
-  const auto data = example.floats + example.byte;
-  std::snprintf(crc, sizeof crc, "%08lx", ::crc32(0, reinterpret_cast<const Bytef*>(data.data()), 13));
+  const auto data = example.floats + example.byte + example.byte;
+  std::snprintf(crc, sizeof crc, "%08lx", ::crc32(0, reinterpret_cast<const Bytef*>(data.data()), 14));
   with_checksum["crc32"] = crc;
   EXPECT_EQ(file.metadata(), with_checksum);
 }
@@ -92,10 +92,10 @@ TEST(Safetensors, TheFileIsTheFormats) {
   std::uint64_t length = 0;
   std::memcpy(&length, content.data(), 8);
   EXPECT_EQ(length % 8, 0u);  // what follows may be mapped as any dtype
-  EXPECT_EQ(content.substr(8 + length), example.floats + example.byte);
+  EXPECT_EQ(content.substr(8 + length), example.floats + example.byte + example.byte);
   const auto header = json::parse(content.substr(8, length));
   EXPECT_EQ(content[8], '{');
-  EXPECT_EQ(header.size(), 4u);
+  EXPECT_EQ(header.size(), 5u);
   EXPECT_EQ(header.at("weight"), json({{"dtype", "F32"}, {"shape", {3, 1}}, {"data_offsets", {0, 12}}}));
   EXPECT_EQ(header.at("a.b"), json({{"dtype", "U8"}, {"shape", json::array()}, {"data_offsets", {12, 13}}}));
   EXPECT_EQ(header.at("none"), json({{"dtype", "BF16"}, {"shape", {2, 0, 5}}, {"data_offsets", {13, 13}}}));
@@ -273,7 +273,7 @@ TEST(Safetensors, EveryChangedByteOfTheDataIsFound) {
   const Example example;
   write_safetensors(folder / "file", example.tensors);
   const auto content = content_of(folder / "file");
-  for (std::size_t i = content.size() - 13; i < content.size(); ++i) {
+  for (std::size_t i = content.size() - 14; i < content.size(); ++i) {
     auto changed = content;
     changed[i] = static_cast<char>(changed[i] ^ 1);
     EXPECT_NE(complaint(changed).find("the tensors' CRC-32 is "), std::string::npos) << i;
@@ -287,7 +287,7 @@ TEST(Safetensors, AChangedHeaderIsRefusedOrHasTheSameBytes) {
   const Example example;
   write_safetensors(folder / "file", example.tensors, {{"text", "λ"}});
   const auto content = content_of(folder / "file");
-  const auto header = content.size() - 13;
+  const auto header = content.size() - 14;
   int refused = 0, accepted = 0;
   for (std::size_t i = 0; i < header; ++i) {
     for (int flip = 1; flip < 256; flip = flip < 128 ? 2 * flip : flip + 127) {
@@ -298,7 +298,7 @@ TEST(Safetensors, AChangedHeaderIsRefusedOrHasTheSameBytes) {
         const Safetensors file(path);
         std::string data;
         for (const auto& tensor : file.tensors()) data += text_of(tensor.data);
-        EXPECT_EQ(data, example.floats + example.byte) << "byte " << i << ", flip " << flip;
+        EXPECT_EQ(data, example.floats + example.byte + example.byte) << "byte " << i << ", flip " << flip;
         ++accepted;
       } catch (const std::runtime_error& error) {
         const std::string text = error.what();

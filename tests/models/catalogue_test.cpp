@@ -49,7 +49,7 @@ TEST(Catalogue, OptionsReachTheNetworkTheyAreOf) {
   mlp.depth = 2;
   mlp.units = 5;
   mlp.batch_norm = true;
-  const auto& mlp_options = std::dynamic_pointer_cast<MLPImpl>(make_network(mlp))->options;
+  const auto mlp_options = std::dynamic_pointer_cast<MLPImpl>(make_network(mlp))->options;
   EXPECT_EQ(mlp_options.inputs, 3 * 32 * 32);
   EXPECT_EQ(mlp_options.depth, 2);
   EXPECT_EQ(mlp_options.width, 5);
@@ -59,7 +59,7 @@ TEST(Catalogue, OptionsReachTheNetworkTheyAreOf) {
   cnn.blocks = 3;
   cnn.batch_norm = true;
   cnn.channels = 1;
-  const auto& cnn_options = std::dynamic_pointer_cast<CNNImpl>(make_network(cnn))->options;
+  const auto cnn_options = std::dynamic_pointer_cast<CNNImpl>(make_network(cnn))->options;
   EXPECT_EQ(cnn_options.widths, (std::vector<std::int64_t>{4, 6}));
   EXPECT_EQ(cnn_options.blocks, 3);
   EXPECT_EQ(cnn_options.channels, 1);
@@ -87,6 +87,9 @@ TEST(Catalogue, RefusesWhatItHasNot) {
             "resnet20: channels is 0; it must be at least 1");
   EXPECT_EQ(message(options("mlp"), [](auto& o) { o.height = -1; }), "mlp: height is -1; it must be at least 1");
   EXPECT_EQ(message(options("cnn"), [](auto& o) { o.width = 0; }), "cnn: width is 0; it must be at least 1");
+  EXPECT_EQ(message(options("cnn"), [](auto& o) { o.width = 3; }),
+            "cnn: an image of 32x3 is too small to be halved between 3 stages");
+  EXPECT_EQ(message(options("cnn"), [](auto& o) { o.width = 4; }), "no error");
   EXPECT_EQ(message(options("mlp"), [](auto& o) { o.depth = 0; }), "MLP: depth is 0; it must be at least 1");
   EXPECT_EQ(message(options("resnet18"), [](auto& o) { o.classes = 0; }),
             "ResNet: classes is 0; it must be at least 1");

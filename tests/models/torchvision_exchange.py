@@ -13,9 +13,10 @@ try:
     import torch
     from safetensors.torch import load_file, save_file
 
-    # torchvision registers how its operator behaves on fake tensors, which fails where its C++ library does not load.
+    # torchvision registers how its operators behave on fake tensors, which fails where its C++ library does not load.
     library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
 except (ImportError, RuntimeError) as error:
     print(f"torchvision does not import: {error}")
