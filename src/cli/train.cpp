@@ -38,6 +38,7 @@ struct Options {
   train::Invocation invocation;
   std::string preset;  // that the command begins from, unless the user names one
   std::map<std::string_view, std::vector<std::string>> flags;  // what followed each flag of a setting
+  std::map<std::string_view, const CLI::Option*> given;        // whether a flag was given
   std::string config;
   std::string resume;
   std::string output;
@@ -97,8 +98,10 @@ void prepare_folder(const std::filesystem::path& folder, bool overwrite) {
 // `config` changed by the flags.
 train::Config with_flags(train::Config config, const Options& options) {
   for (const auto& setting : train::settings()) {
+    if (options.given.at(setting.flag)->count() == 0) continue;
     const auto& values = options.flags.at(setting.flag);
-    if (!values.empty()) train::set(config, setting, values);
+    // A flag alone has no value.
+    train::set(config, setting, values.empty() ? std::vector<std::string>{""} : values);
   }
   return config;
 }
@@ -200,6 +203,7 @@ CLI::App* add_command(CLI::App& app, const std::shared_ptr<Options>& options, co
     std::string help(setting.help);
     if (setting.flag == "--preset") help += ": " + preset_names();
     auto* option = command->add_option(std::string(setting.flag), values, help)->group(std::string(setting.section));
+    options->given[setting.flag] = option;
     const bool list = std::holds_alternative<std::vector<std::string> train::Config::*>(setting.member) ||
                       std::holds_alternative<std::vector<std::int64_t> train::Config::*>(setting.member);
     const bool is_switch = std::holds_alternative<bool train::Config::*>(setting.member);
@@ -236,7 +240,8 @@ void add_train(CLI::App& app, const std::vector<std::string>& arguments, int& ex
       ->excludes("--output", "--overwrite", "--print-config");
   command->callback([options, &arguments, &exit_code] {
     options->invocation.arguments = arguments;
-    const bool no_flags = std::ranges::all_of(options->flags, [](const auto& flag) { return flag.second.empty(); });
+    const bool no_flags =
+        std::ranges::all_of(options->given, [](const auto& flag) { return flag.second->count() == 0; });
     if (no_flags && options->resume.empty() && options->config.empty()) {
       throw UsageError("say what to train: --preset NAME (" + preset_names() +
                        "), --config FILE, flags such as --data and --model, or --resume FOLDER");

@@ -35,7 +35,7 @@ schedule = "cosine"
 weight_decay = 0.0001
 clip_norm = 1.0
 )"},
-    {"fashion-mnist-cnn", "plain CNN without BatchNorm on Fashion-MNIST: half an hour on two cores", R"(
+    {"fashion-mnist-cnn", "plain CNN without BatchNorm on Fashion-MNIST: minutes on two cores", R"(
 [experiment]
 arms = ["silu", "nsilu"]
 [data]
@@ -105,7 +105,7 @@ channels_last = true
 [output]
 layer_samples = 64
 )"},
-    {"cifar10-resnet20", "ResNet-20 on CIFAR-10 as in He et al. (2016): hours on a GPU's scale", R"(
+    {"cifar10-resnet20", "ResNet-20 on CIFAR-10 as in He et al. (2016): for a GPU", R"(
 [experiment]
 arms = ["relu", "nrelu", "silu", "nsilu"]
 seeds = 3

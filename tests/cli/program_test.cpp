@@ -40,7 +40,7 @@ TEST(Program, WhatCannotBeParsed) {
     EXPECT_TRUE(has(message, part)) << message;
   }
   EXPECT_TRUE(has(refusal({"gians"}), "unknown command 'gians'; did you mean gains"));
-  EXPECT_TRUE(has(refusal({"frobnicate"}), "unknown command 'frobnicate'; there are compare"));
+  EXPECT_TRUE(has(refusal({"frobnicate"}), "unknown command 'frobnicate'; there are train, compare"));
   EXPECT_TRUE(has(refusal({"--frobnicate"}), "--frobnicate"));
   EXPECT_TRUE(has(refusal({"info", "--frobnicate"}), "--frobnicate"));
   EXPECT_TRUE(has(refusal({"info", "more"}), "more"));
