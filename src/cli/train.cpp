@@ -210,15 +210,18 @@ CLI::App* add_command(CLI::App& app, const std::shared_ptr<Options>& options, co
     const bool is_number = std::holds_alternative<double train::Config::*>(setting.member);
     const bool is_whole = std::holds_alternative<std::int64_t train::Config::*>(setting.member) ||
                           std::holds_alternative<std::vector<std::int64_t> train::Config::*>(setting.member);
-    option->type_name(is_switch ? "ON/OFF" : is_number ? "NUMBER" : is_whole ? "INT" : "TEXT");
+    option->type_name(is_number ? "NUMBER" : is_whole ? "INT" : "TEXT");
     if (list) {
       option->expected(1, CLI::detail::expected_max_vector_size);
     } else {
       option->expected(1)->take_last();
     }
-    if (is_switch) option->expected(0, 1);
     auto text = train::to_text(defaults, setting);
-    if (is_switch) text = text == "true" ? "on" : "off";
+    if (is_switch) {
+      // CLI11 takes a default text for the value of a flag alone, so --help gets it another way.
+      option->expected(0, 1)->type_name(text == "true" ? "ON/OFF=on" : "ON/OFF=off");
+      continue;
+    }
     std::erase_if(text, [](char c) { return c == '"' || c == '[' || c == ']' || c == ','; });
     option->default_str(text);
   }

@@ -256,7 +256,7 @@ bool resume(const data::Dataset& dataset, const std::filesystem::path& folder, O
                                checksum + " and is " + dataset.checksum);
     }
     if (status.at("state") == "complete") {
-      throw std::runtime_error("'" + folder.string() + "': the training is complete");
+      throw std::runtime_error("'" + folder.string() + "': the training is complete; `anact report` makes its report");
     }
     status.at("runs_done").get_to(done);
     status.at("sizes").get_to(sizes);

@@ -18,7 +18,10 @@ def main(path: str, out: str) -> None:
     events = list(EventFileLoader(path).Load())
     accumulator = EventAccumulator(path).Reload()
     scalars = {
-        tag: [[event.wall_time, event.step, repr(event.value)] for event in accumulator.Scalars(tag)]
+        tag: [
+            [event.wall_time, event.step, repr(event.value)]
+            for event in accumulator.Scalars(tag)
+        ]
         for tag in accumulator.Tags()["scalars"]
     }
     with open(out, "w", encoding="utf-8") as file:

@@ -11,7 +11,18 @@ except ImportError as error:
     print(f"safetensors does not import: {error}")
     sys.exit(77)
 
-DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+DTYPES = [
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "bool",
+]
 METADATA = {"text": 'one\n"two" λ'}
 
 
@@ -23,10 +34,14 @@ def every_dtype() -> dict[str, torch.Tensor]:
         if dtype == torch.bool:
             tensors[name] = values % 3 == 0
         else:
-            tensors[name] = (values / 3 - 1 if dtype.is_floating_point else values).to(dtype)
+            tensors[name] = (values / 3 - 1 if dtype.is_floating_point else values).to(
+                dtype
+            )
     tensors["scalar"] = torch.tensor(2.5, dtype=torch.float64)
     tensors["empty"] = torch.zeros(0, 4)
-    tensors["special"] = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-310], dtype=torch.float64)
+    tensors["special"] = torch.tensor(
+        [float("nan"), float("inf"), -float("inf"), -0.0, 1e-310], dtype=torch.float64
+    )
     return tensors
 
 

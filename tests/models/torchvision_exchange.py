@@ -16,7 +16,9 @@ try:
     # torchvision registers how its operators behave on fake tensors, which fails where its C++ library does not load.
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(
+            f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
     import torchvision
 except (ImportError, RuntimeError) as error:
     print(f"torchvision does not import: {error}")
@@ -45,16 +47,27 @@ def make(folder: Path) -> None:
         network = new_network(name).eval()
         randomize(network)
         images = torch.randn(2, 3, 65, 64)
-        save_file(network.state_dict(), folder / f"{name}.safetensors", {"names": json.dumps([*network.state_dict()])})
-        save_file({"input": images, "logits": network(images)}, folder / f"{name}-example.safetensors")
+        save_file(
+            network.state_dict(),
+            folder / f"{name}.safetensors",
+            {"names": json.dumps([*network.state_dict()])},
+        )
+        save_file(
+            {"input": images, "logits": network(images)},
+            folder / f"{name}-example.safetensors",
+        )
 
 
 def check(folder: Path) -> None:
     for name in NAMES:
         network = new_network(name).eval()
-        network.load_state_dict(load_file(folder / f"{name}-back.safetensors"), strict=True)
+        network.load_state_dict(
+            load_file(folder / f"{name}-back.safetensors"), strict=True
+        )
         example = load_file(folder / f"{name}-example.safetensors")
-        difference = (network(example["input"]) - example["logits"]).norm() / example["logits"].norm()
+        difference = (network(example["input"]) - example["logits"]).norm() / example[
+            "logits"
+        ].norm()
         assert difference < 1e-6, f"{name}: the logits differ by {difference}"
 
 
