@@ -181,7 +181,12 @@ bool Run::train(RunFolder& out) {
     events_ = std::make_unique<io::EventFile>(folder / "events.out.tfevents.0.anact",
                                               resumed_ ? std::optional(state_.events) : std::nullopt);
   }
-  if (!resumed_) record_epoch(0);
+  if (resumed_) {
+    evaluation_ = evaluate();
+    progress_.test_accuracy = evaluation_.accuracy;
+  } else {
+    record_epoch(0);
+  }
   while (divergence_.empty() && state_.epoch < config_.epochs) {
     const bool whole = train_epoch(state_.epoch + 1);
     state_.run_seconds = seconds_before + seconds_since(start);
