@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "data/source.h"
+#include "io/descriptor.h"
 
 namespace anact::data {
 namespace {
@@ -29,21 +30,6 @@ constexpr std::size_t kBlock = std::size_t{1} << 16;
   const int error = errno;
   throw std::runtime_error(std::string("cannot ") + verb + " " + quote_path(path) + ": " + std::strerror(error));
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  [[nodiscard]] int get() const { return value_; }
-  [[nodiscard]] int close() { return ::close(std::exchange(value_, -1)); }
-
- private:
-  int value_;
-};
 
 // What is there of the folder so far; removed on every way out.
 class Aside {
@@ -142,7 +128,7 @@ class Unpacking {
     std::error_code error;
     fs::create_directories(place.parent_path(), error);
     if (error) fail(path_, where + "its folder cannot be made: " + error.message());
-    Descriptor file(::open(place.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    io::Descriptor file(::open(place.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (file.get() < 0) {
       if (errno == EEXIST) fail(path_, where + "is there twice");
       fail_with_reason("create", place);
@@ -178,7 +164,7 @@ class Unpacking {
 }  // namespace
 
 void unpack(const fs::path& archive, const fs::path& folder, const UnpackOptions& options) {
-  Descriptor file(::open(archive.c_str(), O_RDONLY | O_CLOEXEC));
+  io::Descriptor file(::open(archive.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) fail_with_reason("open", archive);
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) fail(archive, "another process is unpacking it");
   if (fs::exists(folder)) fail(folder, "is there already");
@@ -186,7 +172,7 @@ void unpack(const fs::path& archive, const fs::path& folder, const UnpackOptions
   const Aside aside(folder.parent_path() / ("." + top + ".unpacking"));
   Unpacking(archive, aside.path(), top, options).run(file.get());
   // All at once: a call for each of a hundred thousand small files would take minutes.
-  const Descriptor place(::open(aside.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const io::Descriptor place(::open(aside.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (place.get() < 0 || ::syncfs(place.get()) != 0) fail_with_reason("flush", aside.path());
   if (::rename((aside.path() / top).c_str(), folder.c_str()) != 0) fail_with_reason("put in place", folder);
 }

@@ -9,32 +9,14 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "io/descriptor.h"
+
 namespace anact::io {
 namespace {
 
 [[noreturn]] void fail(const char* verb, const std::filesystem::path& path, int error) {
   throw std::runtime_error(std::string("cannot ") + verb + " '" + path.string() + "': " + std::strerror(error));
 }
-
-// Closes on every way out.
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  [[nodiscard]] int get() const { return value_; }
-  [[nodiscard]] int close() {
-    const int result = ::close(value_);
-    value_ = -1;
-    return result;
-  }
-
- private:
-  int value_;
-};
 
 // Removes the file aside unless it has been renamed into place.
 class Aside {
