@@ -17,6 +17,8 @@
 
 namespace anact::nn {
 
+class Step;
+
 // Options of ANAct. Defaults are the paper's where it gives one.
 struct ANActOptions {
   using Interval = std::pair<double, double>;
@@ -84,7 +86,7 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   void to(torch::Device device, bool non_blocking = false) override;
 
   ANActOptions options;
-  torch::Tensor alpha;                // 0-dimensional, learnable
+  torch::Tensor alpha;                // one element, learnable; of shape [1], since sharding takes no scalar parameter
   torch::Tensor output_mean;          // mu  = E[f(x)]
   torch::Tensor output_square;        // s   = E[f(x)^2]
   torch::Tensor input_variance;       // v   = Var(x)
@@ -93,19 +95,7 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   torch::Tensor num_batches_skipped;  // int64: batches refused; not part of the saved state
 
  private:
-  // What a forward pass under activation checkpointing found and used, for the same pass run again.
-  struct Pass {
-    torch::Tensor moments;
-    torch::Tensor factors;
-  };
-  static constexpr std::size_t kPasses = 64;
-
-  [[nodiscard]] NormalizationOptions normalization() const;
-  void remember(Pass pass);
-  [[nodiscard]] std::optional<torch::Tensor> find_factors(const torch::Tensor& moments) const;
-
-  std::vector<Pass> passes_;  // a ring of the last kPasses under checkpointing
-  std::size_t next_pass_ = 0;
+  std::shared_ptr<Step> step_;
 };
 TORCH_MODULE(ANAct);
 
@@ -125,6 +115,27 @@ struct Conversion {
 // What a module calls as a function (torch::relu) is no module, and is not found. Optimizers made earlier do not know
 // the new alphas.
 Conversion convert_activations(torch::nn::Module& root, const ANActOptions& options = {});
+
+// What fold did. Places are named by their path in the module's tree, "features.1".
+struct Folding {
+  // The affine map went into the weight and bias of the layer that follows: (ANAct, layer).
+  std::vector<std::pair<std::string, std::string>> merged;
+  // The affine map stayed, as one multiply-add after the activation: (ANAct, why).
+  std::vector<std::pair<std::string, std::string>> kept;
+  // ANActs that are held by something other than a Sequential, and so are ANActs still.
+  std::vector<std::string> unreached;
+};
+
+// For inference: replaces every ANAct inside the Sequentials of `root` by its plain activation of torch::nn, and merges
+// its affine map, as evaluation applies it, into the Linear or Conv1d, Conv2d or Conv3d that follows it in the same
+// Sequential where that is exact; Identity, Dropout (in evaluation), Flatten and max pooling (where the map's scale is
+// positive) may stand between. It is not exact where a convolution pads with zeros and the map has an offset, or where
+// the layer stands in several places. A layer without a bias gets one if the map has an offset. Where it is not exact,
+// and where no such layer follows, a torch::nn::Functional of one multiply-add stays after the activation.
+//
+// Outputs agree with the evaluation of `root` before, up to rounding. Throws std::invalid_argument, before it changes
+// anything, for a module in training.
+Folding fold(torch::nn::Module& root);
 
 // Each is ANAct of that activation with default options.
 [[nodiscard]] ANAct NSwish();

@@ -18,6 +18,10 @@ TORCH_LIBRARY(anact, m) {
       "backward(Tensor grad, Tensor input, Tensor alpha, Tensor factors, str activation, float[] parameters) "
       "-> (Tensor grad_input, Tensor grad_alpha)");
   m.def(
+      "evaluate(Tensor input, Tensor alpha, Tensor output_mean, Tensor output_square, Tensor input_variance, "
+      "Tensor backward_gain, str activation, float[] parameters, str solution, str target, str gain, bool centre, "
+      "float lambda_min, float lambda_max) -> Tensor");
+  m.def(
       "update_statistics_(Tensor(a!) output_mean, Tensor(b!) output_square, Tensor(c!) input_variance, "
       "Tensor(d!) backward_gain, Tensor(e!) num_batches_tracked, Tensor(f!) num_skipped, Tensor moments, "
       "float momentum, float gate_low, float gate_high) -> ()");

@@ -2,6 +2,7 @@
 //
 //   anact::forward              y, the batch's moments, and the factors that made y
 //   anact::backward             the gradients of the input and of alpha
+//   anact::evaluate             y in evaluation, which whoever traces it sees as plain operators of ATen
 //   anact::update_statistics_   takes a batch's moments into the running statistics, in place
 //
 // forward changes nothing: a step calls update_statistics_ after it. That separation keeps gradients right under graph
@@ -45,7 +46,7 @@ inline constexpr std::int64_t kFactorsSize = 4;
 
 // y = scale * f(input) + offset.
 //
-// input: any shape, strides and floating type; alpha: one element, floating.
+// input: any shape, strides and floating type; alpha: floating, a scalar or of shape [1].
 // Returns (output, moments, factors): output has the input's shape and type, and its strides when the input is dense
 // and does not overlap (contiguous, channels_last, …), contiguous otherwise. moments has kMomentsSize elements in
 // training and none in evaluation; an empty input has moments of 0.

@@ -8,6 +8,8 @@
 namespace anact::ops {
 namespace {
 
+std::string_view text(c10::string_view value) { return {value.data(), value.size()}; }
+
 void check_update_options(const UpdateOptions& update) {
   TORCH_CHECK_VALUE(update.momentum > 0 && update.momentum <= 1, "anact: momentum is ", update.momentum,
                     "; it must be in (0, 1]");
@@ -30,7 +32,10 @@ void check_running(const RunningStatistics& running) {
     TORCH_CHECK_TYPE(tensor->scalar_type() == dtype, "anact: ", name, " is ", tensor->scalar_type(),
                      " but output_mean is ", dtype);
   }
-  TORCH_CHECK_TYPE(running.num_batches_tracked.scalar_type() == at::kLong && running.num_batches_tracked.dim() == 0,
+}
+
+void check_count(const at::Tensor& num_batches_tracked) {
+  TORCH_CHECK_TYPE(num_batches_tracked.scalar_type() == at::kLong && num_batches_tracked.dim() == 0,
                    "anact: num_batches_tracked must be an int64 scalar");
 }
 
@@ -42,7 +47,7 @@ void check_factors(const at::Tensor& factors) {
 }  // namespace
 
 Activation decode_activation(c10::string_view name, at::ArrayRef<double> parameters) {
-  const std::string_view wanted(name.data(), name.size());
+  const std::string_view wanted = text(name);
   for (const ActivationInfo& info : activation_catalogue()) {
     if (info.name != wanted) continue;
     TORCH_CHECK_VALUE(parameters.size() == info.parameters.size(), "anact: ", info.name, " takes ",
@@ -59,34 +64,45 @@ at::ArrayRef<double> encode_parameters(const Activation& activation) {
   return {activation.parameters.data(), activation_info(activation.kind).parameters.size()};
 }
 
-void check_forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                   const ForwardConfiguration& configuration) {
+void check_evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                    const NormalizationOptions& options) {
   TORCH_CHECK_TYPE(at::isFloatingType(input.scalar_type()), "anact: the input is ", input.scalar_type(),
                    "; it must be float64, float32, bfloat16 or float16");
   TORCH_CHECK_TYPE(at::isFloatingType(alpha.scalar_type()), "anact: alpha is ", alpha.scalar_type(),
                    "; it must be of a floating type");
-  TORCH_CHECK_VALUE(alpha.dim() == 0, "anact: alpha has shape ", alpha.sizes(), "; it must be a scalar");
+  TORCH_CHECK_VALUE(alpha.dim() == 0 || (alpha.dim() == 1 && alpha.size(0) == 1), "anact: alpha has shape ",
+                    alpha.sizes(), "; it must be a scalar or of shape [1]");
   check_running(running);
   TORCH_CHECK(input.device() == running.output_mean.device(), "anact: the input is on ", input.device(),
               " but the statistics are on ", running.output_mean.device());
+  validate(options);
+}
+
+void check_forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                   const ForwardConfiguration& configuration) {
+  check_evaluate(input, alpha, running, configuration.options);
+  check_count(running.num_batches_tracked);
   if (configuration.known_factors) check_factors(*configuration.known_factors);
-  validate(configuration.options);
   check_update_options(configuration.update);
+}
+
+NormalizationOptions decode_normalization(c10::string_view solution, c10::string_view target, c10::string_view gain,
+                                          bool centre, double lambda_min, double lambda_max) {
+  return {.solution = parse_solution(text(solution)),
+          .target = parse_target(text(target)),
+          .gain = parse_gain(text(gain)),
+          .centre = centre,
+          .lambda_min = lambda_min,
+          .lambda_max = lambda_max};
 }
 
 ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
   // For decode_activation.
   (void)activation;
   (void)parameters;
-  const auto text = [](c10::string_view value) { return std::string_view(value.data(), value.size()); };
   ForwardConfiguration result{
       .source = parse_statistics_source(text(statistics)),
-      .options = {.solution = parse_solution(text(solution)),
-                  .target = parse_target(text(target)),
-                  .gain = parse_gain(text(gain)),
-                  .centre = centre,
-                  .lambda_min = lambda_min,
-                  .lambda_max = lambda_max},
+      .options = decode_normalization(solution, target, gain, centre, lambda_min, lambda_max),
       .update = {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high},
       .training = training,
       .known_factors = known_factors,
@@ -105,6 +121,7 @@ void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::T
 
 void check_update(const RunningStatistics& running, const at::Tensor& moments, const UpdateOptions& update) {
   check_running(running);
+  check_count(running.num_batches_tracked);
   check_update_options(update);
   TORCH_CHECK_VALUE(moments.sym_numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
                     "anact: moments must be ", kMomentsSize, " elements of float64");

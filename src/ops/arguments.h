@@ -24,6 +24,11 @@
   input, alpha, output_mean, output_square, input_variance, backward_gain, num_batches_tracked, activation,          \
       parameters, statistics, solution, target, gain, centre, lambda_min, lambda_max, momentum, gate_low, gate_high, \
       training, known_factors
+#define ANACT_EVALUATE_PARAMETERS                                                                                   \
+  const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &output_mean, const at::Tensor &output_square, \
+      const at::Tensor &input_variance, const at::Tensor &backward_gain, c10::string_view activation,               \
+      at::ArrayRef<double> parameters, c10::string_view solution, c10::string_view target, c10::string_view gain,   \
+      bool centre, double lambda_min, double lambda_max
 #define ANACT_BACKWARD_PARAMETERS                                                                      \
   const at::Tensor &grad, const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &factors, \
       c10::string_view activation, at::ArrayRef<double> parameters
@@ -59,7 +64,14 @@ struct ForwardConfiguration {
 // The parameters as the schema takes them: as many as the activation has.
 [[nodiscard]] at::ArrayRef<double> encode_parameters(const Activation& activation);
 
-// Throws c10::Error or std::invalid_argument that says what is wrong.
+[[nodiscard]] NormalizationOptions decode_normalization(c10::string_view solution, c10::string_view target,
+                                                        c10::string_view gain, bool centre, double lambda_min,
+                                                        double lambda_max);
+
+// Each throws c10::Error or std::invalid_argument that says what is wrong. In evaluation num_batches_tracked has no
+// meaning.
+void check_evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                    const NormalizationOptions& options);
 void check_forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                    const ForwardConfiguration& configuration);
 

@@ -1,63 +1,16 @@
 #include "train/environment.h"
 
-#include <ATen/Parallel.h>
-#include <sys/utsname.h>
-#include <torch/version.h>
+#include <variant>
 
-#include <chrono>
-#include <ctime>
-#include <fstream>
-#include <string>
-#include <thread>
-
-#include "kernels/kernels.h"
+#include "ops/environment.h"
 
 namespace anact::train {
-namespace {
-
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("model name") || line.starts_with("Model")) {
-      const auto colon = line.find(": ");
-      if (colon != std::string::npos) return line.substr(colon + 2);
-    }
-  }
-  return "unknown";
-}
-
-std::string operating_system() {
-  utsname names{};
-  if (uname(&names) != 0) return "unknown";
-  return std::string(names.sysname) + " " + names.release + " " + names.machine;
-}
-
-std::string now() {
-  const std::time_t time = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  std::tm utc{};
-  gmtime_r(&time, &utc);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
-
-}  // namespace
-
 nlohmann::ordered_json environment() {
-  std::string sets;
-  for (const auto& name : kernels::instruction_sets()) sets += (sets.empty() ? "" : " ") + name;
-  return {{"anact", ANACT_VERSION},
-          {"libtorch", TORCH_VERSION},
-          {"compiler", "g++ " __VERSION__},
-          {"build_type", ANACT_BUILD_TYPE},
-          {"build_flags", ANACT_BUILD_FLAGS},
-          {"cpu", processor()},
-          {"cores", std::thread::hardware_concurrency()},
-          {"instruction_set", kernels::instruction_set()},
-          {"instruction_sets", sets},
-          {"threads", at::get_num_threads()},
-          {"os", operating_system()},
-          {"started", now()}};
+  nlohmann::ordered_json result;
+  for (const auto& [name, value] : ops::environment()) {
+    std::visit([&](const auto& plain) { result[name] = plain; }, value);
+  }
+  return result;
 }
 
 }  // namespace anact::train

@@ -1,4 +1,4 @@
-// What a result depends on besides its configuration: versions, processor, threads, build.
+// ops::environment as JSON.
 #pragma once
 
 #include <nlohmann/json.hpp>

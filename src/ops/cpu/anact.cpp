@@ -182,7 +182,7 @@ BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
     sums.gradient += part.gradient;
     sums.gradient_value += part.gradient_value;
   }
-  auto grad_alpha = at::empty({}, alpha.options());
+  auto grad_alpha = at::empty(alpha.sizes(), alpha.options());
   const double total = map.scale_slope * (sums.gradient_value - map.centre * sums.gradient);
   if (grad_alpha.scalar_type() == at::kFloat || grad_alpha.scalar_type() == at::kDouble) {
     write(grad_alpha, total);

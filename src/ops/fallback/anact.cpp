@@ -70,8 +70,15 @@ TensorStatistics blend(const TensorStatistics& running, const TensorStatistics& 
           mix(running.input_variance, batch.input_variance), mix(running.backward_gain, batch.backward_gain)};
 }
 
-// Members of anact::Factors, in order.
-at::Tensor factors(const TensorStatistics& statistics, const at::Tensor& alpha, const NormalizationOptions& options) {
+// anact::Factors as tensors.
+struct TensorFactors {
+  at::Tensor scale;
+  at::Tensor offset;
+  at::Tensor centre;
+  at::Tensor scale_slope;
+};
+
+TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alpha, const NormalizationOptions& options) {
   const auto& mean = statistics.output_mean;
   const auto& variance = statistics.input_variance;
   const auto spread = at::clamp_min(statistics.output_square - mean * mean, 0);
@@ -98,7 +105,7 @@ at::Tensor factors(const TensorStatistics& statistics, const at::Tensor& alpha, 
   const double infinity = std::numeric_limits<double>::infinity();
   const auto lambda =
       at::nan_to_num(at::sqrt(square), infinity, infinity, 0.0).clamp(options.lambda_min, options.lambda_max);
-  const auto tanh = at::tanh(alpha.to(at::kDouble));
+  const auto tanh = at::tanh(alpha.to(at::kDouble).reshape({}));
   const auto scale = lambda + kAlphaRange * tanh;
   const auto centre = options.centre ? mean : at::zeros_like(mean);
   auto shift = at::zeros_like(mean);
@@ -107,7 +114,11 @@ at::Tensor factors(const TensorStatistics& statistics, const at::Tensor& alpha, 
     shift = at::sqrt(at::clamp_min(wanted - lambda * lambda * spread, 0));
     shift = at::where(mean < 0, -shift, shift);
   }
-  return at::stack({scale, shift - scale * centre, centre, kAlphaRange * (1 - tanh * tanh)});
+  return {scale, shift - scale * centre, centre, kAlphaRange * (1 - tanh * tanh)};
+}
+
+at::Tensor to_tensor(const TensorFactors& factors) {
+  return at::stack({factors.scale, factors.offset, factors.centre, factors.scale_slope});
 }
 
 // The sum in double of g * (f - centre).
@@ -132,7 +143,7 @@ ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const Ru
                  alone ? at::ones_like(batch.output_mean) : weight(running.num_batches_tracked, update.momentum),
                  accepted(used, batch, update));
   }
-  const auto map = known_factors ? known_factors->clone() : factors(used, alpha, options);
+  const auto map = known_factors ? known_factors->clone() : to_tensor(factors(used, alpha, options));
   auto output = empty_output(input);
   output.copy_(f * map[0].to(x.scalar_type()) + map[1].to(x.scalar_type()));
   return {output, moments, map};
@@ -146,7 +157,7 @@ BackwardResult backward(const at::Tensor& grad, const at::Tensor& input, const a
   auto grad_input = empty_output(input);
   grad_input.copy_(g * factors[0].to(x.scalar_type()) * functions.derivative(x));
   const auto grad_alpha = factors[3] * alpha_sum(g, functions.value(x), factors[2]);
-  return {grad_input, grad_alpha.to(alpha.scalar_type())};
+  return {grad_input, grad_alpha.to(alpha.scalar_type()).reshape(alpha.sizes())};
 }
 
 BackwardResult backward_differentiable(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
@@ -155,12 +166,12 @@ BackwardResult backward_differentiable(const at::Tensor& grad, const at::Tensor&
   const auto x = input.to(arithmetic_type(input));
   const auto g = grad.to(x.scalar_type());
   // The factors are constants of the step but for alpha, which enters the scale as 0.3 tanh(alpha).
-  const auto tanh = at::tanh(alpha.to(at::kDouble));
+  const auto tanh = at::tanh(alpha.to(at::kDouble).reshape({}));
   const auto scale = factors[0] + kAlphaRange * (tanh - tanh.detach());
   const auto scale_slope = kAlphaRange * (1 - tanh * tanh);
   const auto grad_input = g * scale.to(x.scalar_type()) * functions.derivative(x);
   const auto grad_alpha = scale_slope * alpha_sum(g, functions.value(x), factors[2]);
-  return {grad_input.to(input.scalar_type()), grad_alpha.to(alpha.scalar_type())};
+  return {grad_input.to(input.scalar_type()), grad_alpha.to(alpha.scalar_type()).reshape(alpha.sizes())};
 }
 
 ForwardResult forward(ANACT_FORWARD_PARAMETERS) {
@@ -187,6 +198,19 @@ void update_statistics(ANACT_UPDATE_PARAMETERS) {
   num_batches_tracked.add_(accept.to(at::kLong));
   num_skipped.add_(filled.logical_and(accept.logical_not()).to(at::kLong));
 }
+
+at::Tensor evaluate(ANACT_EVALUATE_PARAMETERS) {
+  const auto chosen = decode_activation(activation, parameters);
+  const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, at::Tensor()};
+  const auto options = decode_normalization(solution, target, gain, centre, lambda_min, lambda_max);
+  check_evaluate(input, alpha, running, options);
+  const auto x = input.to(arithmetic_type(input));
+  const auto map = factors(widen(running), alpha, options);
+  const auto y = value(chosen, x) * map.scale.to(x.scalar_type()) + map.offset.to(x.scalar_type());
+  return y.to(input.scalar_type());
+}
+
+TORCH_LIBRARY_IMPL(anact, CompositeImplicitAutograd, m) { m.impl("evaluate", &evaluate); }
 
 TORCH_LIBRARY_IMPL(anact, CompositeExplicitAutograd, m) {
   m.impl("forward", static_cast<ForwardResult (*)(ANACT_FORWARD_PARAMETERS)>(&forward));

@@ -18,7 +18,7 @@ ForwardResult forward_meta(ANACT_FORWARD_PARAMETERS) {
 BackwardResult backward_meta(ANACT_BACKWARD_PARAMETERS) {
   (void)decode_activation(activation, parameters);
   check_backward(grad, input, factors);
-  return {empty_output(input), at::empty({}, alpha.options())};
+  return {empty_output(input), at::empty(alpha.sizes(), alpha.options())};
 }
 
 void update_statistics_meta(ANACT_UPDATE_PARAMETERS) {

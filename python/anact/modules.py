@@ -1,0 +1,186 @@
+"""The module: an activation that normalizes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self, Unpack
+
+from anact import _C
+from anact._options import ANActOptions, OptionArguments
+
+_STATISTICS = ("output_mean", "output_square", "input_variance", "backward_gain")
+
+
+class RunningStatistics(NamedTuple):
+    """The running statistics of an ANAct as numbers."""
+
+    output_mean: float
+    output_square: float
+    input_variance: float
+    backward_gain: float
+
+
+class ANAct(nn.Module):
+    """y = (λ + 0.3·tanh α)·(f(x) − μ), with λ and μ from running statistics of its input.
+
+    In training each call updates the statistics in place; in evaluation they are
+    constants and nothing changes. A batch with a non-finite statistic updates nothing
+    and is counted in ``num_batches_skipped``. An empty input is passed through.
+
+    Args:
+        activation: f; see :class:`anact.ANActOptions`, also for the other options.
+        device: where α and the statistics live.
+        dtype: of α. The statistics are float64 for ``torch.float64`` and float32 for
+            any other type, whatever type the module is cast to.
+
+    Shape:
+        - input: any shape; float64, float32, bfloat16 or float16.
+        - output: the same.
+
+    Attributes:
+        alpha: the learnable parameter α, of shape [1].
+        output_mean, output_square, input_variance, backward_gain: μ = E[f(x)],
+            s = E[f(x)²], v = Var(x) and ρ′ = E[f′(x)²], running.
+        num_batches_tracked: how many batches entered them.
+        num_batches_skipped: how many were refused; not part of the state_dict.
+        options: the :class:`anact.ANActOptions`; may be assigned.
+
+    Raises:
+        ValueError: as :class:`anact.ANActOptions` does.
+
+    >>> act = ANAct("silu", momentum=0.05)
+    >>> act
+    ANAct(silu, momentum=0.05)
+    >>> x = torch.randn(64, 128)
+    >>> y = act(x)
+    >>> y.shape, int(act.num_batches_tracked)
+    (torch.Size([64, 128]), 1)
+    """
+
+    alpha: Tensor
+    output_mean: Tensor
+    output_square: Tensor
+    input_variance: Tensor
+    backward_gain: Tensor
+    num_batches_tracked: Tensor
+    num_batches_skipped: Tensor
+
+    def __init__(
+        self,
+        activation: str = "silu",
+        *,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[OptionArguments],
+    ) -> None:
+        super().__init__()
+        self.options = ANActOptions(activation, **options)
+        kind = torch.get_default_dtype() if dtype is None else dtype
+        wide = _statistics_dtype(kind)
+        self.alpha = nn.Parameter(
+            torch.zeros(1, device=device, dtype=kind), requires_grad=self.options.learnable
+        )
+        for name in _STATISTICS:
+            self.register_buffer(name, torch.zeros((), device=device, dtype=wide))
+        count = torch.zeros((), device=device, dtype=torch.int64)
+        self.register_buffer("num_batches_tracked", count)
+        self.register_buffer("num_batches_skipped", count.clone(), persistent=False)
+        self.reset_running_stats()
+
+    @property
+    def options(self) -> ANActOptions:
+        return self._options
+
+    @options.setter
+    def options(self, options: ANActOptions) -> None:
+        self._options = options
+        self._step = options.step()
+        self._arguments = self._step.operator_arguments()
+
+    def reset_parameters(self) -> None:
+        """α to 0."""
+        with torch.no_grad():
+            self.alpha.zero_()
+
+    def reset_running_stats(self) -> None:
+        """The statistics to those under a standard normal input."""
+        for name, value in zip(_STATISTICS, _C.gaussian_statistics(self.options.activation)):
+            getattr(self, name).fill_(value)
+        self.num_batches_tracked.zero_()
+        self.num_batches_skipped.zero_()
+
+    def forward(self, input: Tensor) -> Tensor:
+        # Whatever traces sees the operators; everything else takes one call into C++.
+        if type(input) is Tensor and not torch.compiler.is_compiling():
+            return self._step.forward(self, input)
+        return self._forward_operators(input)
+
+    def _forward_operators(self, input: Tensor) -> Tensor:
+        name, parameters, statistics, solution, target, gain, centre, low, high, *update = (
+            self._arguments
+        )
+        running = (self.output_mean, self.output_square, self.input_variance, self.backward_gain)
+        how = (solution, target, gain, centre, low, high)
+        if not self.training:
+            evaluate = torch.ops.anact.evaluate.default
+            return evaluate(input, self.alpha, *running, name, parameters, *how)  # type: ignore[no-any-return]
+        counted = (*running, self.num_batches_tracked)
+        output, moments, _ = torch.ops.anact.forward.default(
+            input, self.alpha, *counted, name, parameters, statistics, *how, *update, True
+        )
+        torch.ops.anact.update_statistics_.default(
+            *counted, self.num_batches_skipped, moments, *update
+        )
+        return output  # type: ignore[no-any-return]
+
+    def statistics(self) -> RunningStatistics:
+        """The running statistics as numbers."""
+        return RunningStatistics(*(getattr(self, name).item() for name in _STATISTICS))
+
+    def factor(self) -> float:
+        """λ in force in evaluation, from the running statistics."""
+        return self._step.factor(self.statistics())
+
+    def affine(self) -> tuple[float, float]:
+        """(scale, offset) of y = scale·f(x) + offset in evaluation, α included."""
+        return self._step.factors(self.statistics(), self.alpha.item())
+
+    def extra_repr(self) -> str:
+        return str(self.options)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = {name: getattr(self, name) for name in _STATISTICS}
+        super()._apply(fn, recurse)
+        for name, old in before.items():
+            new = getattr(self, name)
+            wide = _statistics_dtype(new.dtype)
+            if new.dtype != wide:
+                # From the old values: those of the narrow type have lost digits.
+                setattr(self, name, old.to(device=new.device, dtype=wide))
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # type: ignore[no-untyped-call]
+        # Assigned instead of copied, they are of the file's type.
+        for name in _STATISTICS:
+            value = getattr(self, name)
+            setattr(self, name, value.to(_statistics_dtype(value.dtype)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["_step"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._step = self._options.step()
+
+
+def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,119 @@
+#include "nn/step.h"
+
+#include <ATen/SavedTensorHooks.h>
+#include <torch/csrc/autograd/graph_task.h>
+
+#include <numbers>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "anact/gaussian.h"
+#include "ops/fallback/anact.h"
+
+namespace anact::nn {
+namespace {
+
+// The statistics under N(0, 1), by the midpoint rule, which converges exponentially for a smooth f. An f with kinks has
+// most often one at 0, which lies between two nodes.
+Statistics gaussian_statistics(const CustomActivation& activation) {
+  constexpr std::int64_t kNodes = 1 << 15;
+  constexpr double kReach = 12;
+  constexpr double kStep = 2 * kReach / kNodes;
+  const torch::NoGradGuard no_grad;
+  const auto [value, derivative] = ops::fallback::to_functions(activation);
+  const auto x = (torch::arange(kNodes, torch::kDouble) + 0.5) * kStep - kReach;
+  const auto weight = torch::exp(x.square() * -0.5) * (kStep * std::numbers::inv_sqrtpi / std::numbers::sqrt2);
+  const auto f = value(x);
+  const Statistics result{.output_mean = (weight * f).sum().item<double>(),
+                          .output_square = (weight * f.square()).sum().item<double>(),
+                          .input_variance = 1,
+                          .backward_gain = (weight * derivative(x).square()).sum().item<double>()};
+  if (!result.is_finite()) {
+    throw std::invalid_argument("ANAct: the custom activation \"" + activation.name +
+                                "\" is not finite under N(0, 1); f and f' must be on [-12, 12]");
+  }
+  return result;
+}
+
+// Checkpointing keeps no graph of the first pass, or puts hooks on the tensors that it saves. In any other pass nothing
+// is kept, since small tensors that outlive a step break up the memory that the big ones use again.
+bool may_run_again() { return !torch::GradMode::is_enabled() || at::SavedTensorDefaultHooks::get_hooks().has_value(); }
+
+}  // namespace
+
+void validate(const ANActOptions& options) {
+  anact::validate(to_normalization(options));
+  if (!(options.momentum() > 0 && options.momentum() <= 1)) {
+    throw std::invalid_argument("ANAct: momentum is " + std::to_string(options.momentum()) + "; it must be in (0, 1]");
+  }
+  if (const auto gate = options.gate(); gate && !(gate->first >= 0 && gate->first < gate->second)) {
+    throw std::invalid_argument("ANAct: the gate is [" + std::to_string(gate->first) + ", " +
+                                std::to_string(gate->second) + "]; it must be 0 <= low < high");
+  }
+}
+
+NormalizationOptions to_normalization(const ANActOptions& options) {
+  return {.solution = options.solution(),
+          .target = options.target(),
+          .gain = options.gain(),
+          .centre = options.centre(),
+          .lambda_min = options.bounds().first,
+          .lambda_max = options.bounds().second};
+}
+
+ops::UpdateOptions to_update(const ANActOptions& options) {
+  const auto gate = options.gate().value_or(ANActOptions::Interval(0, 0));
+  return {.momentum = options.momentum(), .gate_low = gate.first, .gate_high = gate.second};
+}
+
+Statistics gaussian_statistics(const ANActOptions& options) {
+  return options.custom() ? gaussian_statistics(*options.custom()) : anact::gaussian_statistics(options.activation());
+}
+
+std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Tensor& input, const torch::Tensor& alpha,
+                                                                const ops::RunningStatistics& running,
+                                                                const ANActOptions& options, bool training,
+                                                                const std::optional<torch::Tensor>& known_factors) {
+  const auto of = [&](const auto& activation) {
+    return ops::forward(input, alpha, running, activation, options.statistics(), to_normalization(options),
+                        to_update(options), training, known_factors);
+  };
+  return options.custom() ? of(*options.custom()) : of(options.activation());
+}
+
+torch::Tensor Step::forward(const torch::Tensor& input, const torch::Tensor& alpha,
+                            const ops::RunningStatistics& running, const torch::Tensor& num_skipped,
+                            const ANActOptions& options, bool training) {
+  auto [output, moments, factors] = nn::forward(input, alpha, running, options, training);
+  if (!training) return output;
+  // A forward pass within a backward pass is one that runs again.
+  if (torch::autograd::get_current_graph_task_id() != -1) {
+    const auto known_factors = find_factors(moments);
+    return known_factors ? std::get<0>(nn::forward(input, alpha, running, options, true, known_factors)) : output;
+  }
+  if (may_run_again()) remember({moments, factors});
+  ops::update_statistics(running, num_skipped, moments, to_update(options));
+  return output;
+}
+
+void Step::remember(Pass pass) {
+  if (passes_.size() < kPasses) {
+    passes_.push_back(std::move(pass));
+  } else {
+    passes_[next_pass_] = std::move(pass);
+    next_pass_ = (next_pass_ + 1) % kPasses;
+  }
+}
+
+std::optional<torch::Tensor> Step::find_factors(const torch::Tensor& moments) const {
+  // The latest first: a batch that comes again in a later step has the same moments, but not the same factors.
+  for (std::size_t age = 1; age <= passes_.size(); ++age) {
+    const auto& pass = passes_[(next_pass_ + passes_.size() - age) % passes_.size()];
+    if (pass.moments.device() == moments.device() && torch::equal(pass.moments, moments)) return pass.factors;
+  }
+  return std::nullopt;
+}
+
+}  // namespace anact::nn
