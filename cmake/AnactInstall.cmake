@@ -1,6 +1,21 @@
 # What `cmake --install` puts in place: the program, the library, its headers, the digits, and the package that
 # find_package(anact) finds. LibTorch itself is not copied: what is installed goes on using the one it was built with.
 
+# The Python package is pip's to install, and then it is all there is.
+if(SKBUILD)
+  install(TARGETS anact_extension LIBRARY DESTINATION anact)
+  install(FILES "$<TARGET_FILE_DIR:anact_extension>/_build.py" DESTINATION anact)
+  # A wheel brings along the one library that is not PyTorch's.
+  get_target_property(hwy_type hwy::hwy TYPE)
+  if(hwy_type STREQUAL "SHARED_LIBRARY")
+    get_target_property(hwy_file hwy::hwy LOCATION)
+    file(REAL_PATH "${hwy_file}" hwy_file)
+    install(FILES "${hwy_file}" DESTINATION anact RENAME "$<TARGET_SONAME_FILE_NAME:hwy::hwy>")
+  endif()
+  set_target_properties(anact_extension PROPERTIES INSTALL_RPATH "$ORIGIN")
+  return()
+endif()
+
 include(CMakePackageConfigHelpers)
 
 set(anact_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/anact")

@@ -6,23 +6,24 @@
 # LibTorch is named by one of these, as a CMake variable (-D) or in the environment; of two, the first counts:
 #   Torch_DIR     .../share/cmake/Torch of a LibTorch or of a PyTorch wheel
 #   TORCH_PYTHON  a Python interpreter that has torch
-# The build folder remembers the choice until another is made. Without one it is ANACT_TORCH_DEFAULT, which the installed
+# Under pip (SKBUILD) it is, without one, the torch of the environment that is installed into. The build folder remembers the choice until another is made. Without one it is ANACT_TORCH_DEFAULT, which the installed
 # package sets to what it was built with, and else <source>/.venv, which `make setup` fills.
 #
 # Sets ANACT_TORCH_ROOT and ANACT_TORCH_VERSION.
 
 include_guard(GLOBAL)
 
-# The folder of the torch package that `python` would import. Importing it would take seconds.
-function(anact_torch_of_python python from result)
+# The folder of the torch package that the command `python` would import; empty if it has none. Importing it would take
+# seconds.
+function(anact_torch_of_python result)
   execute_process(
-    COMMAND "${python}" -c "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin), end='')"
+    COMMAND ${ARGN} -c "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin), end='')"
     WORKING_DIRECTORY / # a folder named torch here is not the package
     OUTPUT_VARIABLE root
     RESULT_VARIABLE status
     ERROR_QUIET)
   if(NOT status EQUAL 0)
-    message(FATAL_ERROR "${from}: that Python does not exist or has no torch. ${ANACT_TORCH_HELP}")
+    set(root "")
   endif()
   set(${result} "${root}" PARENT_SCOPE)
 endfunction()
@@ -56,15 +57,32 @@ function(anact_find_torch)
     if(python MATCHES "/") # otherwise it is looked up in PATH
       get_filename_component(python "${python}" ABSOLUTE BASE_DIR "${CMAKE_SOURCE_DIR}")
     endif()
-    anact_torch_of_python("${python}" "${from}" root)
+    anact_torch_of_python(root "${python}")
   elseif(choice MATCHES "^Torch_DIR=(.+)")
     get_filename_component(root "${CMAKE_MATCH_1}/../../.." ABSOLUTE BASE_DIR "${CMAKE_SOURCE_DIR}")
   elseif(ANACT_TORCH_DEFAULT)
     set(from "the LibTorch that ANAct was built with")
     set(root "${ANACT_TORCH_DEFAULT}")
+  elseif(SKBUILD)
+    # pip hides the environment's packages from the build by variables; other front ends build in an environment of
+    # their own, and only the shell's variables tell of the one that is meant.
+    set(from "pip")
+    set(root "")
+    foreach(python "${Python_EXECUTABLE}" "$ENV{VIRTUAL_ENV}/bin/python" "$ENV{CONDA_PREFIX}/bin/python")
+      if(NOT root AND EXISTS "${python}")
+        anact_torch_of_python(root "${CMAKE_COMMAND}" -E env --unset=PYTHONPATH --unset=PYTHONNOUSERSITE "${python}")
+      endif()
+    endforeach()
+    if(NOT root)
+      message(FATAL_ERROR "The environment that anact is installed into has no PyTorch. Install PyTorch ${minimum} or "
+                          "newer in it first, or name a Python that has it with TORCH_PYTHON=/path/to/python.")
+    endif()
   else()
     set(from ".venv")
-    anact_torch_of_python("${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../.venv/bin/python" "${from}" root)
+    anact_torch_of_python(root "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../.venv/bin/python")
+  endif()
+  if(NOT root)
+    message(FATAL_ERROR "${from}: that Python does not exist or has no torch. ${ANACT_TORCH_HELP}")
   endif()
   get_filename_component(root "${root}" ABSOLUTE)
 
@@ -104,7 +122,10 @@ function(anact_find_torch)
   target_link_libraries(
     anact_torch INTERFACE "-Wl,--push-state,--no-as-needed,\"${root}/lib/libtorch.so\",--pop-state"
                           "${root}/lib/libtorch_cpu.so" "${root}/lib/libc10.so" "${gomp}")
-  target_link_options(anact_torch INTERFACE "LINKER:--allow-shlib-undefined" "LINKER:-rpath,${root}/lib")
+  # An extension module finds LibTorch loaded, wherever it is.
+  target_link_options(
+    anact_torch INTERFACE "LINKER:--allow-shlib-undefined"
+    "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:ANACT_TORCH_IS_LOADED>>>:LINKER:-rpath,${root}/lib>")
 
   # Last, so that a run that failed is not remembered.
   foreach(name TORCH_PYTHON Torch_DIR)

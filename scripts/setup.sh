@@ -109,6 +109,10 @@ install_python() {
   say "installing $(pinned numpy), $(pinned ruff), $(pinned scikit-learn) (its digits) and what the tests need into $venv"
   pip_install "$(pinned numpy)" "$(pinned ruff)" "$(pinned pytest)" "$(pinned pillow)" "$(pinned safetensors)" \
     "$(pinned tensorboard)"
+  if [[ -z $torch_choice ]]; then
+    say "installing what the Python package is tested with into $venv: 0.2 GB"
+    pip_install --requirement requirements-tests.txt
+  fi
   # Their dependencies are large, and what is used of them needs none.
   pip_install --no-deps "$(pinned scikit-learn)" "$(pinned torchvision)"
   rm "$venv/anact-setup-running"
@@ -144,7 +148,7 @@ if [[ ${ANACT_SKIP_PACKAGES:-} != 1 ]]; then
 fi
 
 # What .venv must have been made from; whoever asks for torch in it is told apart from whoever does not.
-wanted="$(sha256sum requirements.txt) torch:${torch_choice:+elsewhere}"
+wanted="$(sha256sum requirements.txt requirements-tests.txt) torch:${torch_choice:+elsewhere}"
 if [[ ! -x $venv/bin/python || $(cat "$done_file" 2>/dev/null) != "$wanted" ]]; then
   check_python
   install_python

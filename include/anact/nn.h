@@ -131,10 +131,11 @@ struct Folding {
 // Sequential where that is exact; Identity, Dropout (in evaluation), Flatten and max pooling (where the map's scale is
 // positive) may stand between. It is not exact where a convolution pads with zeros and the map has an offset, or where
 // the layer stands in several places. A layer without a bias gets one if the map has an offset. Where it is not exact,
-// and where no such layer follows, a torch::nn::Functional of one multiply-add stays after the activation.
+// and where no such layer follows, a torch::nn::Functional of one multiply-add stays after the activation: a new child
+// named after the ANAct, "1_affine".
 //
 // Outputs agree with the evaluation of `root` before, up to rounding. Throws std::invalid_argument, before it changes
-// anything, for a module in training.
+// anything, for a module in training and for statistics that are not finite.
 Folding fold(torch::nn::Module& root);
 
 // Each is ANAct of that activation with default options.

@@ -2,20 +2,18 @@
 
 from torch import Tensor, nn
 
-torch_version: str
-
 class Step:
     def __init__(
         self,
         activation: str,
-        statistics: str,
-        solution: str,
-        target: str,
-        gain: str,
-        centre: bool,
-        momentum: float,
-        gate: tuple[float, float] | None,
-        bounds: tuple[float, float],
+        statistics: str = ...,
+        solution: str = ...,
+        target: str = ...,
+        gain: str = ...,
+        centre: bool = ...,
+        momentum: float = ...,
+        gate: tuple[float, float] | None = ...,
+        bounds: tuple[float, float] = ...,
     ) -> None: ...
     def forward(self, module: nn.Module, input: Tensor) -> Tensor: ...
     def operator_arguments(

@@ -1,13 +1,43 @@
-"""ANAct: activations that normalize themselves."""
+"""ANAct: activations that normalize themselves.
 
-# The extension's libraries come with torch.
-import torch  # noqa: F401
+y = (λ + 0.3·tanh α)·(f(x) − μ), where λ and μ follow the statistics of the mini-batches so
+that the variance of activations and of gradients stays near constant from layer to layer.
+
+>>> model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.SiLU())
+>>> print(convert_activations(model))
+1: silu
+"""
+
+import torch
+
+from anact import _build
+
+if torch.__version__.split(".")[:2] != _build.torch_version.split(".")[:2]:
+    raise ImportError(
+        f"anact {_build.version} was built against PyTorch {_build.torch_version}, but this is"
+        f" PyTorch {torch.__version__}; install anact again in this environment"
+    )
 
 from anact import functional as functional
+from anact._C import environment as environment
 from anact._options import ANActOptions as ANActOptions
 from anact.conversion import Conversion as Conversion
 from anact.conversion import convert_activations as convert_activations
 from anact.conversion import revert_activations as revert_activations
 from anact.folding import Folding as Folding
 from anact.folding import fold as fold
+from anact.gains import ActivationGains as ActivationGains
+from anact.gains import gains as gains
+from anact.initialization import initialize as initialize
+from anact.modules import NELU as NELU
+from anact.modules import NGELU as NGELU
 from anact.modules import ANAct as ANAct
+from anact.modules import NLeakyReLU as NLeakyReLU
+from anact.modules import NMish as NMish
+from anact.modules import NReLU as NReLU
+from anact.modules import NSiLU as NSiLU
+from anact.modules import NSoftplus as NSoftplus
+from anact.modules import NSwish as NSwish
+from anact.modules import NTanh as NTanh
+
+__version__ = f"{_build.version}+torch{_build.torch_version}.cpu.{_build.build_type}"

@@ -78,7 +78,13 @@ class ANActOptions:
 
     def step(self) -> _C.Step:
         """A module's forward pass with these options."""
-        return _C.Step(**{f.name: getattr(self, f.name) for f in fields(self) if f.name != "learnable"})
+        return _C.Step(
+            **{
+                f.name: getattr(self, f.name)
+                for f in fields(self)
+                if f.name != "learnable"
+            }
+        )
 
     def changed(self) -> dict[str, Any]:
         """The options that are not the default, but the activation."""
@@ -89,8 +95,13 @@ class ANActOptions:
         }
 
     def __str__(self) -> str:
-        return ", ".join([self.activation, *(f"{k}={v}" for k, v in self.changed().items())])
+        return ", ".join(
+            [self.activation, *(f"{k}={v}" for k, v in self.changed().items())]
+        )
 
     def __repr__(self) -> str:
-        options = [repr(self.activation), *(f"{k}={v!r}" for k, v in self.changed().items())]
+        options = [
+            repr(self.activation),
+            *(f"{k}={v!r}" for k, v in self.changed().items()),
+        ]
         return f"ANActOptions({', '.join(options)})"

@@ -1,5 +1,7 @@
 """ANAct without state."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
@@ -8,7 +10,9 @@ from anact import _C
 from anact._options import ANActOptions, OptionArguments
 
 
-def anact(input: Tensor, activation: str = "silu", **options: Unpack[OptionArguments]) -> Tensor:
+def anact(
+    input: Tensor, activation: str = "silu", **options: Unpack[OptionArguments]
+) -> Tensor:
     """y = λ·(f(x) − μ), normalized by the statistics of ``input`` itself.
 
     As training with ``statistics="batch"`` does, with α = 0.
@@ -27,7 +31,7 @@ def anact(input: Tensor, activation: str = "silu", **options: Unpack[OptionArgum
     >>> bool((y.square().mean() / x.var(correction=0) - 1).abs() < 1e-5)
     True
     """
-    chosen = ANActOptions(activation, **{**options, "statistics": "batch", "gate": None})
+    chosen = replace(ANActOptions(activation, **options), statistics="batch", gate=None)
     name, parameters, *how = chosen.step().operator_arguments()
     wide = torch.float64 if input.dtype == torch.float64 else torch.float32
 

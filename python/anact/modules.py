@@ -82,7 +82,8 @@ class ANAct(nn.Module):
         kind = torch.get_default_dtype() if dtype is None else dtype
         wide = _statistics_dtype(kind)
         self.alpha = nn.Parameter(
-            torch.zeros(1, device=device, dtype=kind), requires_grad=self.options.learnable
+            torch.zeros(1, device=device, dtype=kind),
+            requires_grad=self.options.learnable,
         )
         for name in _STATISTICS:
             self.register_buffer(name, torch.zeros((), device=device, dtype=wide))
@@ -108,7 +109,9 @@ class ANAct(nn.Module):
 
     def reset_running_stats(self) -> None:
         """The statistics to those under a standard normal input."""
-        for name, value in zip(_STATISTICS, _C.gaussian_statistics(self.options.activation)):
+        for name, value in zip(
+            _STATISTICS, _C.gaussian_statistics(self.options.activation)
+        ):
             getattr(self, name).fill_(value)
         self.num_batches_tracked.zero_()
         self.num_batches_skipped.zero_()
@@ -120,17 +123,39 @@ class ANAct(nn.Module):
         return self._forward_operators(input)
 
     def _forward_operators(self, input: Tensor) -> Tensor:
-        name, parameters, statistics, solution, target, gain, centre, low, high, *update = (
-            self._arguments
+        (
+            name,
+            parameters,
+            statistics,
+            solution,
+            target,
+            gain,
+            centre,
+            low,
+            high,
+            *update,
+        ) = self._arguments
+        running = (
+            self.output_mean,
+            self.output_square,
+            self.input_variance,
+            self.backward_gain,
         )
-        running = (self.output_mean, self.output_square, self.input_variance, self.backward_gain)
         how = (solution, target, gain, centre, low, high)
         if not self.training:
             evaluate = torch.ops.anact.evaluate.default
             return evaluate(input, self.alpha, *running, name, parameters, *how)  # type: ignore[no-any-return]
         counted = (*running, self.num_batches_tracked)
         output, moments, _ = torch.ops.anact.forward.default(
-            input, self.alpha, *counted, name, parameters, statistics, *how, *update, True
+            input,
+            self.alpha,
+            *counted,
+            name,
+            parameters,
+            statistics,
+            *how,
+            *update,
+            True,
         )
         torch.ops.anact.update_statistics_.default(
             *counted, self.num_batches_skipped, moments, *update
@@ -154,7 +179,7 @@ class ANAct(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = {name: getattr(self, name) for name in _STATISTICS}
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, old in before.items():
             new = getattr(self, name)
             wide = _statistics_dtype(new.dtype)
@@ -166,7 +191,7 @@ class ANAct(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         # Assigned instead of copied, they are of the file's type.
         for name in _STATISTICS:
             value = getattr(self, name)
@@ -178,8 +203,81 @@ class ANAct(nn.Module):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._step = self._options.step()
+
+
+class _ModuleArguments(OptionArguments, total=False):
+    device: torch.device | str | int | None
+    dtype: torch.dtype | None
+
+
+class NReLU(ANAct):
+    """ANAct of ReLU, with the options of :class:`ANAct`."""
+
+    def __init__(self, **options: Unpack[_ModuleArguments]) -> None:
+        super().__init__("relu", **options)
+
+
+class NSiLU(ANAct):
+    """ANAct of SiLU, also called Swish."""
+
+    def __init__(self, **options: Unpack[_ModuleArguments]) -> None:
+        super().__init__("silu", **options)
+
+
+NSwish = NSiLU
+
+
+class NGELU(ANAct):
+    """ANAct of GELU; ``approximate`` is ``"none"`` or ``"tanh"``."""
+
+    def __init__(
+        self, approximate: str = "none", **options: Unpack[_ModuleArguments]
+    ) -> None:
+        super().__init__(f"gelu(approximate={approximate})", **options)
+
+
+class NMish(ANAct):
+    """ANAct of Mish."""
+
+    def __init__(self, **options: Unpack[_ModuleArguments]) -> None:
+        super().__init__("mish", **options)
+
+
+class NELU(ANAct):
+    """ANAct of ELU."""
+
+    def __init__(self, alpha: float = 1.0, **options: Unpack[_ModuleArguments]) -> None:
+        super().__init__(f"elu(alpha={alpha!r})", **options)
+
+
+class NLeakyReLU(ANAct):
+    """ANAct of LeakyReLU."""
+
+    def __init__(
+        self, negative_slope: float = 0.01, **options: Unpack[_ModuleArguments]
+    ) -> None:
+        super().__init__(f"leaky_relu(negative_slope={negative_slope!r})", **options)
+
+
+class NSoftplus(ANAct):
+    """ANAct of Softplus."""
+
+    def __init__(
+        self,
+        beta: float = 1.0,
+        threshold: float = 20.0,
+        **options: Unpack[_ModuleArguments],
+    ) -> None:
+        super().__init__(f"softplus(beta={beta!r}, threshold={threshold!r})", **options)
+
+
+class NTanh(ANAct):
+    """ANAct of tanh."""
+
+    def __init__(self, **options: Unpack[_ModuleArguments]) -> None:
+        super().__init__("tanh", **options)
 
 
 def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:

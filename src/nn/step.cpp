@@ -86,13 +86,17 @@ std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Ten
 torch::Tensor Step::forward(const torch::Tensor& input, const torch::Tensor& alpha,
                             const ops::RunningStatistics& running, const torch::Tensor& num_skipped,
                             const ANActOptions& options, bool training) {
+  // A forward pass within a backward pass is one that runs again. Checkpointing counts the tensors that it saves, so the
+  // pass that finds the moments, by which the first one is known, must save none.
+  if (training && torch::autograd::get_current_graph_task_id() != -1) {
+    const auto known_factors = [&] {
+      const torch::NoGradGuard no_grad;
+      return find_factors(std::get<1>(nn::forward(input, alpha, running, options, true)));
+    }();
+    return std::get<0>(nn::forward(input, alpha, running, options, true, known_factors));
+  }
   auto [output, moments, factors] = nn::forward(input, alpha, running, options, training);
   if (!training) return output;
-  // A forward pass within a backward pass is one that runs again.
-  if (torch::autograd::get_current_graph_task_id() != -1) {
-    const auto known_factors = find_factors(moments);
-    return known_factors ? std::get<0>(nn::forward(input, alpha, running, options, true, known_factors)) : output;
-  }
   if (may_run_again()) remember({moments, factors});
   ops::update_statistics(running, num_skipped, moments, to_update(options));
   return output;

@@ -1,7 +1,6 @@
 // anact._C: what the Python package needs of ops and nn.
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/pybind.h>
-#include <torch/headeronly/version.h>
 
 #include <optional>
 #include <string>
@@ -141,8 +140,7 @@ py::dict environment() {
 }
 
 PYBIND11_MODULE(_C, m) {
-  m.attr("torch_version") = TORCH_VERSION;
-
+  const nn::ANActOptions defaults;
   py::class_<Step>(m, "Step")
       .def(py::init([](const std::string& activation, const std::string& statistics, const std::string& solution,
                        const std::string& target, const std::string& gain, bool centre, double momentum,
@@ -150,8 +148,12 @@ PYBIND11_MODULE(_C, m) {
              return Step(
                  make_options(activation, statistics, solution, target, gain, centre, momentum, gate, bounds));
            }),
-           py::arg("activation"), py::arg("statistics"), py::arg("solution"), py::arg("target"), py::arg("gain"),
-           py::arg("centre"), py::arg("momentum"), py::arg("gate"), py::arg("bounds"))
+           py::arg("activation"), py::arg("statistics") = std::string(to_string(defaults.statistics())),
+           py::arg("solution") = std::string(to_string(defaults.solution())),
+           py::arg("target") = std::string(to_string(defaults.target())),
+           py::arg("gain") = std::string(to_string(defaults.gain())), py::arg("centre") = defaults.centre(),
+           py::arg("momentum") = defaults.momentum(), py::arg("gate") = defaults.gate(),
+           py::arg("bounds") = defaults.bounds())
       .def("forward", &Step::forward, py::arg("module"), py::arg("input"))
       .def("operator_arguments", &operator_arguments)
       .def(

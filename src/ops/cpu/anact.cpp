@@ -6,7 +6,9 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <sys/mman.h>
 #include <torch/library.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <initializer_list>
@@ -74,6 +76,7 @@ Factors to_factors(const at::Tensor& tensor) {
   return {.scale = f[0], .offset = f[1], .centre = f[2], .scale_slope = f[3]};
 }
 
+constexpr std::int64_t kHugePage = std::int64_t{2} << 20;
 // Outputs of at least this many bytes go past the caches, which could not hold them anyway.
 constexpr std::int64_t kStreamingBytes = std::int64_t{32} << 20;
 
@@ -102,6 +105,27 @@ bool fused(const at::Tensor& input, ActivationKind kind) {
   return visit_type(input.scalar_type(), [](auto*) {}) && kernels::has_kernel(kind);
 }
 
+// Readies the memory of an output, and says whether to store past the caches.
+//
+// Fresh memory, which glibc's malloc takes anew for every big tensor, costs more in page faults than the pass itself: it
+// is asked for in huge pages. The kernel clears a page when it is first touched, so that it is in the cache already, and
+// storing past the cache would be slower.
+bool prepare(const at::Tensor& output) {
+  if (static_cast<std::int64_t>(output.nbytes()) < kHugePage) return false;
+  const auto begin = reinterpret_cast<std::uintptr_t>(output.const_data_ptr());
+  const auto end = begin + output.nbytes();
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  unsigned char resident = 0;
+  if (mincore(reinterpret_cast<void*>((begin + end) / 2 / page * page), 1, &resident) == 0 && (resident & 1) == 0) {
+    const auto first = (begin + kHugePage - 1) / kHugePage * kHugePage;
+    const auto last = end / kHugePage * kHugePage;
+    // A kernel without huge pages refuses, which is no harm.
+    if (first < last) (void)madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+    return false;
+  }
+  return static_cast<std::int64_t>(output.nbytes()) >= kStreamingBytes;
+}
+
 // Runs body(first element, number of elements, first block) over all blocks, on several threads.
 template <class Body>
 void over_blocks(std::int64_t size, const Body& body) {
@@ -122,7 +146,7 @@ void pass(const Activation& activation, const at::Tensor& input, const Factors& 
   visit_type(input.scalar_type(), [&]<class T>(T*) {
     const auto* x = static_cast<const T*>(input.const_data_ptr());
     auto* y = output == nullptr ? nullptr : static_cast<T*>(output->mutable_data_ptr());
-    const bool streaming = static_cast<std::int64_t>(input.nbytes()) >= kStreamingBytes;
+    const bool streaming = output != nullptr && prepare(*output);
     over_blocks(size, [&](std::int64_t first, std::size_t count, std::int64_t block) {
       kernels::forward(activation, x + first, count, map.scale, map.offset, y == nullptr ? nullptr : y + first,
                        moments == nullptr ? nullptr : parts.data() + block, streaming);
@@ -172,7 +196,7 @@ BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
     const auto* x = static_cast<const T*>(dense.const_data_ptr());
     const auto* dy = static_cast<const T*>(g.const_data_ptr());
     auto* dx = static_cast<T*>(grad_input.mutable_data_ptr());
-    const bool streaming = static_cast<std::int64_t>(dense.nbytes()) >= kStreamingBytes;
+    const bool streaming = prepare(grad_input);
     over_blocks(dense.numel(), [&](std::int64_t first, std::size_t count, std::int64_t block) {
       kernels::backward(chosen, x + first, dy + first, count, map.scale, dx + first, parts.data() + block, streaming);
     });

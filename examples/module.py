@@ -1,0 +1,65 @@
+"""ANAct as a module of one's own network.
+
+Expected output (numbers may differ a little):
+
+    activation 0: ANAct(silu), lambda 1.653
+    activation 1: ANAct(gelu, solution=exact), lambda 1.476
+    activation 2: ANAct(relu, gain=output), lambda 2.030
+    activation 3: ANAct(elu(alpha=0.5), centre=False), lambda 1.456
+    accuracy: 99 %
+"""
+
+import torch
+from spirals import spirals
+from torch import Tensor, nn
+
+import anact
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+
+
+class Network(nn.Module):
+    """A perceptron of four layers, each with another activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 64), *(nn.Linear(64, 64) for _ in range(3))])
+        self.activations = nn.ModuleList(
+            [
+                anact.NSwish(),
+                anact.NGELU(solution="exact"),
+                anact.NReLU(gain="output"),
+                anact.ANAct("elu(alpha=0.5)", centre=False),
+            ]
+        )
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, activation in zip(self.layers, self.activations, strict=True):
+            x = activation(layer(x))
+        return self.head(x)
+
+
+points, classes = spirals(3000, seed=0)
+model = anact.initialize(Network())
+# Weight decay is for weights: alpha and the biases do without.
+decayed = [p for p in model.parameters() if p.dim() > 1]
+others = [p for p in model.parameters() if p.dim() <= 1]
+optimizer = torch.optim.AdamW(
+    [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}], lr=3e-3
+)
+for step in range(300):
+    batch = torch.arange(step * 128, (step + 1) * 128) % len(points)
+    loss = nn.functional.cross_entropy(model(points[batch]), classes[batch])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+model.eval()
+for index, activation in enumerate(model.activations):
+    assert isinstance(activation, anact.ANAct)
+    print(f"activation {index}: {activation}, lambda {activation.factor():.3f}")
+test_points, test_classes = spirals(1000, seed=1)
+accuracy = (model(test_points).argmax(1) == test_classes).float().mean()
+print(f"accuracy: {100 * accuracy:.0f} %")
