@@ -15,10 +15,9 @@ import anact
 torch.manual_seed(0)
 torch.set_num_threads(1)
 points, classes = spirals(3000, seed=0)
-layers: list[nn.Module] = [nn.Linear(2, 64), anact.NSwish()]
-for _ in range(3):
-    layers += [nn.Linear(64, 64), anact.NSwish()]
-model = anact.initialize(nn.Sequential(*layers, nn.Linear(64, 3)))
+first = nn.Sequential(nn.Linear(2, 64), anact.NSwish())
+model = nn.Sequential(first, nn.Linear(64, 64), anact.NSwish(), nn.Linear(64, 3))
+anact.initialize(model)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model.to(device)
@@ -32,7 +31,7 @@ for step in range(300):
     optimizer.step()
 
 with torch.autocast(device, dtype=torch.bfloat16):
-    output = model[:2](points.to(device))
-statistics = model.get_buffer("1.output_mean")
+    output = first(points.to(device))
+statistics = model.get_buffer("2.output_mean")
 print(f"activations {output.dtype}, statistics {statistics.dtype}")
 print(f"loss {loss.item():.1f}")

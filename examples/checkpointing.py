@@ -26,5 +26,9 @@ plain(x).square().sum().backward()
 
 print(f"batches in the statistics: {int(block.get_buffer('1.num_batches_tracked'))}")
 pairs = zip(block.parameters(), plain.parameters(), strict=True)
-same = all(torch.equal(a.grad, b.grad) for a, b in pairs if a.grad is not None and b.grad is not None)
+same = all(
+    torch.equal(a.grad, b.grad)
+    for a, b in pairs
+    if a.grad is not None and b.grad is not None
+)
 print(f"gradients equal to those without checkpointing: {same}")

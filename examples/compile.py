@@ -9,7 +9,7 @@ Expected output:
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from spirals import spirals
@@ -23,10 +23,12 @@ points, classes = spirals(6400, seed=0)
 graphs: list[torch.fx.GraphModule] = []
 
 
-def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+def backend(
+    graph: torch.fx.GraphModule, inputs: Sequence[Tensor | int | torch.SymInt | None]
+) -> Callable[..., object]:
     """Notes the graph, and compiles it as torch.compile does."""
     graphs.append(graph)
-    return torch._inductor.compile(graph, inputs)  # type: ignore[no-any-return]
+    return torch._inductor.compile(graph, list(inputs))
 
 
 def train(model: nn.Module, run: Callable[[Tensor], Tensor]) -> None:
@@ -39,7 +41,9 @@ def train(model: nn.Module, run: Callable[[Tensor], Tensor]) -> None:
         optimizer.step()
 
 
-eager = anact.initialize(nn.Sequential(nn.Linear(2, 64), anact.NSwish(), nn.Linear(64, 3)))
+eager = anact.initialize(
+    nn.Sequential(nn.Linear(2, 64), anact.NSwish(), nn.Linear(64, 3))
+)
 model = copy.deepcopy(eager)
 compiled = torch.compile(model, fullgraph=True, backend=backend)
 train(eager, eager)
@@ -56,4 +60,6 @@ with torch.no_grad():
     compiled(points)
 plain = torch.export.export(model, (points,)).run_decompositions()
 names = [str(node.target) for node in plain.graph.nodes if node.op == "call_function"]
-print(f"evaluation is plain operators: {all(name.startswith('aten.') for name in names)}")
+print(
+    f"evaluation is plain operators: {all(name.startswith('aten.') for name in names)}"
+)

@@ -2,9 +2,11 @@
 
 Expected output:
 
-    1 into 2
-    3 into 6
-    7: kept, the output is not followed by a layer
+    merged: 2
+      1 into 2
+      3 into 6
+    kept: 1
+      7: its value leaves the model
     largest difference below 1e-6: True
     modules of anact left: 0
 """

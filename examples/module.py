@@ -2,11 +2,11 @@
 
 Expected output (numbers may differ a little):
 
-    activation 0: ANAct(silu), lambda 1.653
-    activation 1: ANAct(gelu, solution=exact), lambda 1.476
-    activation 2: ANAct(relu, gain=output), lambda 2.030
-    activation 3: ANAct(elu(alpha=0.5), centre=False), lambda 1.456
-    accuracy: 99 %
+    activations.0: NSiLU(silu), lambda 1.658
+    activations.1: NGELU(gelu, solution=exact), lambda 1.434
+    activations.2: NReLU(relu, gain=output), lambda 1.509
+    activations.3: ANAct(elu(alpha=0.5), centre=False), lambda 1.370
+    accuracy: 100 %
 """
 
 import torch
@@ -24,7 +24,9 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(2, 64), *(nn.Linear(64, 64) for _ in range(3))])
+        self.layers = nn.ModuleList(
+            [nn.Linear(2, 64), *(nn.Linear(64, 64) for _ in range(3))]
+        )
         self.activations = nn.ModuleList(
             [
                 anact.NSwish(),
@@ -47,7 +49,11 @@ model = anact.initialize(Network())
 decayed = [p for p in model.parameters() if p.dim() > 1]
 others = [p for p in model.parameters() if p.dim() <= 1]
 optimizer = torch.optim.AdamW(
-    [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}], lr=3e-3
+    [
+        {"params": decayed, "weight_decay": 0.01},
+        {"params": others, "weight_decay": 0.0},
+    ],
+    lr=3e-3,
 )
 for step in range(300):
     batch = torch.arange(step * 128, (step + 1) * 128) % len(points)
@@ -57,9 +63,9 @@ for step in range(300):
     optimizer.step()
 
 model.eval()
-for index, activation in enumerate(model.activations):
-    assert isinstance(activation, anact.ANAct)
-    print(f"activation {index}: {activation}, lambda {activation.factor():.3f}")
+for name, module in model.named_modules():
+    if isinstance(module, anact.ANAct):
+        print(f"{name}: {module}, lambda {module.factor():.3f}")
 test_points, test_classes = spirals(1000, seed=1)
 accuracy = (model(test_points).argmax(1) == test_classes).float().mean()
 print(f"accuracy: {100 * accuracy:.0f} %")

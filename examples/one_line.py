@@ -2,11 +2,8 @@
 
 Expected output (accuracies may differ by a few points):
 
-    1: silu
-    3: silu
-    …
-    39: silu
-    accuracy with SiLU: 35 %
+    replaced: 20 (20 silu)
+    accuracy with SiLU: 33 %
     accuracy with NSiLU: 100 %
 """
 
@@ -37,7 +34,9 @@ def train(model: nn.Module) -> float:
         optimizer.step()
     model.eval()
     with torch.no_grad():
-        return 100 * (model(test_points).argmax(1) == test_classes).float().mean().item()
+        return (
+            100 * (model(test_points).argmax(1) == test_classes).float().mean().item()
+        )
 
 
 # Twenty layers without BatchNorm or skip connections.

@@ -333,8 +333,19 @@ class Candidate:
     module: nn.Module
 
 
+def selectors(selection: Selection | None) -> list[Selector] | None:
+    """The selectors of an argument that takes one or several."""
+    if selection is None:
+        return None
+    if isinstance(selection, str) or callable(selection):
+        return [selection]
+    return list(selection)
+
+
 def select(
-    candidates: list[Candidate], include: Selection | None, exclude: Selection | None
+    candidates: list[Candidate],
+    include: list[Selector] | None,
+    exclude: list[Selector] | None,
 ) -> list[Candidate]:
     """The candidates that `include` selects, or all without one, less those of `exclude`.
 
@@ -345,25 +356,17 @@ def select(
     included = (
         candidates if include is None else _matching(candidates, include, "include")
     )
-    excluded = [] if exclude is None else _matching(candidates, exclude, "exclude")
-    left = {id(c) for c in included} - {id(c) for c in excluded}
+    left = {id(c) for c in included}
+    left -= {id(c) for c in _matching(candidates, exclude or [], "exclude")}
     return [c for c in candidates if id(c) in left]
 
 
-def names_identity(selection: Selection | None) -> bool:
+def names_identity(selectors: list[Selector] | None) -> bool:
     """Whether a selector asks for the identity by its class or name."""
     return any(
         _name(s) == "identity" or (isinstance(s, type) and issubclass(s, nn.Identity))
-        for s in _selectors(selection)
+        for s in selectors or []
     )
-
-
-def _selectors(selection: Selection | None) -> list[Selector]:
-    if selection is None:
-        return []
-    if isinstance(selection, (str, type)) or callable(selection):
-        return [selection]
-    return list(selection)
 
 
 def _name(selector: Selector) -> str | None:
@@ -376,10 +379,10 @@ def _name(selector: Selector) -> str | None:
 
 
 def _matching(
-    candidates: list[Candidate], selection: Selection, argument: str
+    candidates: list[Candidate], selectors: list[Selector], argument: str
 ) -> list[Candidate]:
     matched = []
-    for selector in _selectors(selection):
+    for selector in selectors:
         hits = [c for c in candidates if _matches(c, selector, argument)]
         if not hits and (isinstance(selector, (str, type))):
             shown = selector if isinstance(selector, str) else selector.__qualname__
@@ -400,7 +403,7 @@ def _matches(candidate: Candidate, selector: Selector, argument: str) -> bool:
         return any(fnmatchcase(path, selector) for path in candidate.place.paths)
     if isinstance(selector, type):
         return isinstance(candidate.module, selector)
-    if callable(selector):
+    if callable(selector) and not isinstance(selector, nn.Module):
         return any(selector(path, candidate.module) for path in candidate.place.paths)
     raise TypeError(
         f"{argument} takes globs, classes, names and callables, not {selector!r}"
@@ -410,9 +413,8 @@ def _matches(candidate: Candidate, selector: Selector, argument: str) -> bool:
 class Method:
     """A method with its syntax tree."""
 
-    def __init__(self, function: FunctionType, owner: type) -> None:
+    def __init__(self, function: FunctionType) -> None:
         self.function = function
-        self.owner = owner
         lines, first = inspect.getsourcelines(function)
         # Dedenting would change strings that span lines; a block around it does not.
         indented = lines[0][:1].isspace()
@@ -446,15 +448,19 @@ class Method:
             if node.id in (*code.co_varnames, *code.co_cellvars):
                 return None
             if node.id in code.co_freevars:
-                cell = (self.function.__closure__ or ())[
-                    code.co_freevars.index(node.id)
-                ]
-                return cell.cell_contents
+                cells = dict(
+                    zip(code.co_freevars, self.function.__closure__ or (), strict=True)
+                )
+                try:
+                    return cells[node.id].cell_contents
+                except ValueError:  # not assigned yet
+                    return None
             return self.function.__globals__.get(node.id)
         if isinstance(node, ast.Attribute):
             value = self.value_of(node.value)
             if isinstance(value, (ModuleType, type)):
-                return getattr(value, node.attr, None)
+                # Statically: a module that loads its parts on demand may fail to.
+                return inspect.getattr_static(value, node.attr, None)
         return None
 
     def calls(self) -> Iterator[tuple[str, int, str]]:
@@ -480,7 +486,7 @@ def methods_of(cls: type) -> Iterator[Method]:
         function = inspect.unwrap(vars(owner)[name])
         if not inspect.isfunction(function):
             continue
-        method = Method(function, owner)
+        method = Method(function)
         yield method
         waiting += [(called, line) for _, _, called in method.calls()]
         above = line[line.index(owner) + 1 :]

@@ -30,6 +30,7 @@ from anact._activations import (
     plain,
     put_all,
     select,
+    selectors,
     text_of,
     update_encoders,
 )
@@ -192,8 +193,9 @@ def convert_activations(
         model = copy.deepcopy(model)
     found = places(model)
     candidates = _activations(found)
-    chosen = select(candidates, include, exclude)
-    if not names_identity(include):
+    included = selectors(include)
+    chosen = select(candidates, included, selectors(exclude))
+    if not names_identity(included):
         chosen = [c for c in chosen if c.activation != "identity"]
     _check(chosen, inplace)
     new: list[tuple[Place, nn.Module]] = []
@@ -263,7 +265,7 @@ def revert_activations(
         for place in places(model)
         if is_anact(place.held)
     ]
-    chosen = select(candidates, include, exclude)
+    chosen = select(candidates, selectors(include), selectors(exclude))
     _check(chosen, inplace)
     new: list[tuple[Place, nn.Module]] = [
         (c.place, plain(c.activation).train(c.module.training)) for c in chosen

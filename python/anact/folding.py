@@ -320,12 +320,14 @@ def _pads_with_zeros(layer: _Layer) -> bool:
 def _is_transparent(module: nn.Module, scale: float) -> bool:
     if is_hooked(module) or "forward" in vars(module):
         return False
+    if not type(module).__module__.startswith("torch.nn."):
+        return False
     if isinstance(module, _MAX_POOLS):
         return scale > 0 and not module.return_indices
     if isinstance(module, _AVERAGE_POOLS):
         padded = torch.as_tensor(module.padding).any()
         return not padded and getattr(module, "divisor_override", None) is None
-    return type(module) in _TRANSPARENT_MODULES
+    return isinstance(module, _TRANSPARENT_MODULES)
 
 
 def _is_transparent_call(node: fx.Node, scale: float) -> bool:
@@ -410,7 +412,11 @@ class _Traces:
     def __init__(self, model: nn.Module) -> None:
         # Tracing runs the model's own code, which may leave things in it: use a copy, of
         # all but the parameters.
-        copied = copy.deepcopy(model, {id(p): p for p in model.parameters()})
+        self.graphs: list[_Graph] = []
+        try:
+            copied = copy.deepcopy(model, {id(p): p for p in model.parameters()})
+        except Exception:  # noqa: BLE001 - whatever the model's own code raises
+            return
         self._original = {
             id(c): m for c, m in zip(copied.modules(), model.modules(), strict=True)
         }
@@ -536,7 +542,7 @@ class _Uses:
         }
 
     def only_call(self, name: str) -> bool:
-        """Whether self.name, or each element if it is a list, is called and nothing else."""
+        """Whether self.name, or each element if it is a list, is only called or compared."""
         for node in ast.walk(self.method.tree):
             if isinstance(node, ast.Name) and self.method.is_self(node):
                 attribute = self.parents[id(node)]
@@ -551,7 +557,7 @@ class _Uses:
 
     def _is_called(self, node: ast.expr) -> bool:
         parent = self.parents[id(node)]
-        if _is_callee(node, parent):
+        if _is_callee(node, parent) or isinstance(parent, ast.Compare):
             return True
         if not self.is_list:
             return False

@@ -1,6 +1,7 @@
 #include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/container/sequential.h>
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -53,24 +54,30 @@ class Converter {
     // A module that is held twice is converted once.
     if (!seen_.insert(&module).second) return;
     auto* sequential = module.as<torch::nn::Sequential>();
-    std::size_t index = 0;
     for (const auto& child : module.named_children()) {
       const auto child_path = path.empty() ? child.key() : path + "." + child.key();
       const auto activation = activation_of(*child.value());
       if (!activation) {
         visit(*child.value(), child_path);
-      } else if (sequential == nullptr) {
+        continue;
+      }
+      // A Sequential keeps its modules twice: to call them, and as children, among which a derived class can have more.
+      const auto is_child = [&](const torch::nn::AnyModule& called) { return called.ptr() == child.value(); };
+      torch::nn::AnyModule* place = nullptr;
+      if (sequential != nullptr) {
+        const auto found = std::find_if(sequential->begin(), sequential->end(), is_child);
+        if (found != sequential->end()) place = &*found;
+      }
+      if (place == nullptr) {
         result.unreached.push_back(child_path);
       } else {
         auto options = options_;
         ANAct replacement(options.activation(*activation));
         replacement->train(child.value()->is_training());
-        // A Sequential keeps its modules twice: to call them, and as children.
-        *(sequential->begin() + static_cast<std::ptrdiff_t>(index)) = torch::nn::AnyModule(replacement);
+        *place = torch::nn::AnyModule(replacement);
         sequential->replace_module(child.key(), replacement.ptr());
         result.replaced.push_back(child_path);
       }
-      ++index;
     }
   }
 

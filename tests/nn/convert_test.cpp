@@ -25,6 +25,24 @@ struct BlockImpl : torch::nn::Module {
 };
 TORCH_MODULE(Block);
 
+// Calls the second of its two activations only.
+struct DerivedImpl : torch::nn::SequentialImpl {
+  DerivedImpl() {
+    act = register_module("act", torch::nn::Tanh());
+    push_back("called", torch::nn::ReLU());
+  }
+  torch::nn::Tanh act{nullptr};
+};
+
+TEST(ConvertActivations, ReplacesWhatAClassDerivedFromSequentialCalls) {
+  DerivedImpl net;
+  const auto result = convert_activations(net);
+  EXPECT_EQ(result.replaced, Paths{"called"});
+  EXPECT_EQ(result.unreached, Paths{"act"});
+  const auto x = torch::randn({5});
+  EXPECT_TRUE(torch::equal(net.forward(x), NReLU()->forward(x)));
+}
+
 TEST(ConvertActivations, ReplacesInSequentialsAndNamesWhatItCannotReach) {
   torch::nn::Sequential net;
   net->push_back("in", torch::nn::Linear(4, 8));

@@ -266,7 +266,7 @@ def test_identity_is_converted_only_on_demand():
     for include in (None, "*", lambda path, module: True):
         model = nn.Sequential(nn.Identity(), nn.ReLU())
         assert convert_activations(model, include).replaced == {"1": "relu"}
-    for include in ("identity", nn.Identity, ["identity", "*"]):
+    for include in ("identity", nn.Identity, iter(["identity", "*"])):
         model = nn.Sequential(nn.Identity(), nn.ReLU())
         assert "0" in convert_activations(model, include).replaced
 
@@ -328,6 +328,8 @@ def test_wrong_arguments_change_nothing():
         convert_activations(model, activation="relu")
     with pytest.raises(TypeError, match="globs, classes"):
         convert_activations(model, [3])
+    with pytest.raises(TypeError, match="globs, classes"):
+        convert_activations(model, model[1])
     with pytest.raises(TypeError, match="Module"):
         convert_activations(torch.relu)
     assert type(model[1]) is nn.ReLU
@@ -708,7 +710,7 @@ def test_mobilenet_v3_and_densenet(torchvision):
 
 
 @pytest.mark.slow
-def test_bert():
+def test_bert(torchvision):
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(
         vocab_size=50,

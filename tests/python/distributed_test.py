@@ -188,9 +188,11 @@ def test_data_parallel_of_a_fixed_alpha(alone):
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiled_data_parallel(alone, backend):
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     model, reference = make_model(), make_model()
     compiled = torch.compile(DistributedDataParallel(model), backend=backend)
     losses = torch.tensor(train(compiled))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     torch.testing.assert_close(
         losses, torch.tensor(train(reference)), rtol=1e-5, atol=1e-5
     )
@@ -249,6 +251,7 @@ def test_sharded_in_mixed_precision(mesh):
         assert_same_statistics(act, oracle, 1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:DTensor random operators may not")
 def test_made_on_the_meta_device(mesh):
     """As large models are made: sharded first, then given storage and values."""
     with torch.device("meta"):
@@ -264,6 +267,7 @@ def test_made_on_the_meta_device(mesh):
     assert_same_state(state_of(model), state_of(make_model()))
 
 
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled, unavailable")
 def test_state_of_a_sharded_model(mesh, tmp_path):
     model, resumed, reference = make_model(), make_model(1), make_model()
     shard(model, mesh)

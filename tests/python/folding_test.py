@@ -227,7 +227,17 @@ TRANSPARENT = {
     "F.max_pool2d": (Call(lambda x: F.max_pool2d(x, 2)), None),
     "F.adaptive_avg_pool2d": (Call(lambda x: F.adaptive_avg_pool2d(x, 1)), None),
 }
+
+
+class NegativePool(nn.MaxPool2d):
+    def forward(self, input):
+        if input.sum() > 1e9:
+            return input
+        return -super().forward(input)
+
+
 OPAQUE = {
+    "subclass of a pool": (NegativePool(2), None),
     "batch norm": (nn.BatchNorm2d(4), None),
     "layer norm": (nn.LayerNorm(7), None),
     "relu": (nn.ReLU(), None),
@@ -421,7 +431,7 @@ class Untraceable(nn.Module):
         self.blocks = nn.ModuleList([])
 
     def forward(self, x):
-        if x.sum() > 1e9:
+        if self.body is None or x.sum() > 1e9:
             return x
         return self.body(x)
 
@@ -547,37 +557,40 @@ def test_elements_of_a_list():
         assert_folds(model, X, merged={}, kept=[f"body.{i}.1" for i in range(3)])
 
 
-class Optional(Small):
-    def forward(self, x, twice=False, extra=None):
+class Flag(Small):
+    def forward(self, x, flag=False):
         x = self.act(self.first(x))
         y = self.last(x)
-        if twice:
-            y = y + x
-        if extra is None:
-            y = self.finish(y, x)
-        return y
-
-    def finish(self, y, x):
-        return y
+        return y * x if flag else y
 
 
-class OptionalUsesValue(Optional):
-    def finish(self, y, x):
-        return y * x
+class Given(Small):
+    def forward(self, x, extra=None):
+        x = self.act(self.first(x))
+        y = self.last(x)
+        return y if extra is None else y * x + extra
 
 
-class FlagUsesNothing(Optional):
-    def forward(self, x, squared=False):
-        y = self.last(self.act(self.first(x)))
-        return y * y if squared else y
+class Missing(Small):
+    def forward(self, x, extra=None):
+        x = self.act(self.first(x))
+        y = self.last(x)
+        return y * x if extra is None else y + extra
+
+
+class Harmless(Small):
+    def forward(self, x, flag=False, extra=None):
+        y = super().forward(x)
+        y = y * y if flag else y
+        return y if extra is None else y + extra
 
 
 def test_optional_arguments_are_seen_given_and_not():
-    kept_because(small(Optional), X)
-    kept_because(small(Optional), X, True)
-    kept_because(small(OptionalUsesValue), X)
-    for squared in (False, True):
-        assert_folds(small(FlagUsesNothing), X, squared, merged={"act": "last"})
+    for cls in (Flag, Given, Missing):
+        for arguments in ((X,), (X, X if cls is not Flag else True)):
+            assert "2 places" in kept_because(small(cls), *arguments)
+    for arguments in ((X,), (X, True), (X, True, X)):
+        assert_folds(small(Harmless), *arguments, merged={"act": "last"}, kept=[])
 
 
 def test_tracing_leaves_nothing_in_the_model():
@@ -598,6 +611,14 @@ def test_tracing_leaves_nothing_in_the_model():
     calls = model.calls.item()
     assert fold(model).merged == {"act": "last"}
     assert model.last_input is None and model.seen == [] and model.calls == calls
+
+
+def test_a_model_that_cannot_be_copied():
+    model = small()
+    model.state = X.clone().requires_grad_() * 2
+    expected = model(X)
+    assert fold(model).kept == {"act": "torch.fx cannot trace what calls it"}
+    assert distance(model(X), expected) < 1e-13
 
 
 def test_a_forward_that_was_put_on_the_instance():
@@ -758,7 +779,7 @@ def test_torchvision(torchvision, name, merged, kept):
     assert_folds(model.double(), x.double())
 
 
-def test_bert():
+def test_bert(torchvision):
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(
         vocab_size=50,

@@ -161,6 +161,18 @@ def test_options(options):
         assert_same_steps(module, OracleANAct(activation, **options), inputs)
 
 
+@pytest.mark.parametrize("momentum", [0.1, 0.07])
+def test_many_batches(momentum):
+    """Enough of them for their weight to have fallen to the momentum."""
+    inputs = [
+        draw(dtype=torch.float64, seed=seed, scale=1 + seed % 3) for seed in range(20)
+    ]
+    module = ANAct(dtype=torch.float64, statistics="running", momentum=momentum)
+    assert_same_steps(
+        module, OracleANAct(statistics="running", momentum=momentum), inputs
+    )
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("statistics", ["previous", "running", "batch"])
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 4099])
