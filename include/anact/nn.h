@@ -17,8 +17,6 @@
 
 namespace anact::nn {
 
-class Step;
-
 // Options of ANAct. Defaults are the paper's where it gives one.
 struct ANActOptions {
   using Interval = std::pair<double, double>;
@@ -67,7 +65,7 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   // not finite under N(0, 1); c10::Error when one of its functions returns another shape than its argument's.
   void reset() override;
 
-  // alpha to 0, and the statistics to those of N(0, 1).
+  // alpha to 0, and the statistics to those of N(0, 1); the latter alone.
   void reset_parameters();
   void reset_running_stats();
 
@@ -93,9 +91,6 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   torch::Tensor backward_gain;        // rho' = E[f'(x)^2]
   torch::Tensor num_batches_tracked;  // int64: batches that entered the statistics
   torch::Tensor num_batches_skipped;  // int64: batches refused; not part of the saved state
-
- private:
-  std::shared_ptr<Step> step_;
 };
 TORCH_MODULE(ANAct);
 

@@ -10,6 +10,17 @@ from anact import _C
 from anact._options import ANActOptions, OptionArguments
 
 
+# Graph capture can trace neither the options' checks nor the extension module.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _constants(
+    activation: str, **options: Unpack[OptionArguments]
+) -> tuple[str, tuple[float, ...], tuple[object, ...], tuple[float, ...]]:
+    chosen = replace(ANActOptions(activation, **options), statistics="batch", gate=None)
+    name, parameters, *how = chosen.step().operator_arguments()
+    statistics = _C.gaussian_statistics(chosen.activation)
+    return name, tuple(parameters), tuple(how), statistics
+
+
 def anact(
     input: Tensor, activation: str = "silu", **options: Unpack[OptionArguments]
 ) -> Tensor:
@@ -31,14 +42,13 @@ def anact(
     >>> bool((y.square().mean() / x.var(correction=0) - 1).abs() < 1e-5)
     True
     """
-    chosen = replace(ANActOptions(activation, **options), statistics="batch", gate=None)
-    name, parameters, *how = chosen.step().operator_arguments()
+    name, parameters, how, statistics = _constants(activation, **options)
     wide = torch.float64 if input.dtype == torch.float64 else torch.float32
 
     def scalar(value: float) -> Tensor:
         return torch.full((), value, dtype=wide, device=input.device)
 
-    running = [scalar(value) for value in _C.gaussian_statistics(chosen.activation)]
+    running = [scalar(value) for value in statistics]
     count = torch.zeros((), dtype=torch.int64, device=input.device)
     output: Tensor = torch.ops.anact.forward.default(
         input, scalar(0.0), *running, count, name, parameters, *how, True

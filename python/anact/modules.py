@@ -103,9 +103,10 @@ class ANAct(nn.Module):
         self._arguments = self._step.operator_arguments()
 
     def reset_parameters(self) -> None:
-        """α to 0."""
+        """α to 0, and the statistics to those under a standard normal input."""
         with torch.no_grad():
             self.alpha.zero_()
+        self.reset_running_stats()
 
     def reset_running_stats(self) -> None:
         """The statistics to those under a standard normal input."""
@@ -118,9 +119,16 @@ class ANAct(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         # Whatever traces sees the operators; everything else takes one call into C++.
-        if type(input) is Tensor and not torch.compiler.is_compiling():
-            return self._step.forward(self, input)
-        return self._forward_operators(input)
+        traced = (
+            torch.compiler.is_compiling()
+            or torch._C._are_functorch_transforms_active()
+            or type(input) is not Tensor
+        )
+        return (
+            self._forward_operators(input)
+            if traced
+            else self._step.forward(self, input)
+        )
 
     def _forward_operators(self, input: Tensor) -> Tensor:
         (
@@ -179,13 +187,15 @@ class ANAct(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = {name: getattr(self, name) for name in _STATISTICS}
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, old in before.items():
             new = getattr(self, name)
             wide = _statistics_dtype(new.dtype)
             if new.dtype != wide:
                 # From the old values: those of the narrow type have lost digits.
                 setattr(self, name, old.to(device=new.device, dtype=wide))
+        for name in ("num_batches_tracked", "num_batches_skipped"):
+            setattr(self, name, getattr(self, name).to(torch.int64))
         return self
 
     def _load_from_state_dict(
@@ -196,6 +206,9 @@ class ANAct(nn.Module):
         for name in _STATISTICS:
             value = getattr(self, name)
             setattr(self, name, value.to(_statistics_dtype(value.dtype)))
+        # Not in the file: a module made on meta has none yet.
+        if self.num_batches_skipped.device != self.num_batches_tracked.device:
+            self.num_batches_skipped = torch.zeros_like(self.num_batches_tracked)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -203,7 +216,7 @@ class ANAct(nn.Module):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._step = self._options.step()
 
 

@@ -10,7 +10,6 @@ ANActImpl::ANActImpl(ANActOptions options) : options(std::move(options)) { reset
 
 void ANActImpl::reset() {
   validate(options);
-  step_ = std::make_shared<Step>();
   alpha = register_parameter("alpha", torch::zeros({1}), options.learnable());
   output_mean = register_buffer("output_mean", torch::zeros({}));
   output_square = register_buffer("output_square", torch::zeros({}));
@@ -24,6 +23,7 @@ void ANActImpl::reset() {
 void ANActImpl::reset_parameters() {
   const torch::NoGradGuard no_grad;
   alpha.zero_();
+  reset_running_stats();
 }
 
 void ANActImpl::reset_running_stats() {
@@ -37,9 +37,8 @@ void ANActImpl::reset_running_stats() {
 }
 
 torch::Tensor ANActImpl::forward(const torch::Tensor& input) {
-  return step_->forward(
-      input, alpha, {output_mean, output_square, input_variance, backward_gain, num_batches_tracked},
-      num_batches_skipped, options, is_training());
+  return step(input, alpha, {output_mean, output_square, input_variance, backward_gain, num_batches_tracked},
+              num_batches_skipped, options, is_training());
 }
 
 Statistics ANActImpl::statistics() const {

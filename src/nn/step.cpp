@@ -1,8 +1,5 @@
 #include "nn/step.h"
 
-#include <ATen/SavedTensorHooks.h>
-#include <torch/csrc/autograd/graph_task.h>
-
 #include <numbers>
 #include <stdexcept>
 #include <string>
@@ -37,10 +34,6 @@ Statistics gaussian_statistics(const CustomActivation& activation) {
   return result;
 }
 
-// Checkpointing keeps no graph of the first pass, or puts hooks on the tensors that it saves. In any other pass nothing
-// is kept, since small tensors that outlive a step break up the memory that the big ones use again.
-bool may_run_again() { return !torch::GradMode::is_enabled() || at::SavedTensorDefaultHooks::get_hooks().has_value(); }
-
 }  // namespace
 
 void validate(const ANActOptions& options) {
@@ -74,50 +67,19 @@ Statistics gaussian_statistics(const ANActOptions& options) {
 
 std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Tensor& input, const torch::Tensor& alpha,
                                                                 const ops::RunningStatistics& running,
-                                                                const ANActOptions& options, bool training,
-                                                                const std::optional<torch::Tensor>& known_factors) {
+                                                                const ANActOptions& options, bool training) {
   const auto of = [&](const auto& activation) {
     return ops::forward(input, alpha, running, activation, options.statistics(), to_normalization(options),
-                        to_update(options), training, known_factors);
+                        to_update(options), training);
   };
   return options.custom() ? of(*options.custom()) : of(options.activation());
 }
 
-torch::Tensor Step::forward(const torch::Tensor& input, const torch::Tensor& alpha,
-                            const ops::RunningStatistics& running, const torch::Tensor& num_skipped,
-                            const ANActOptions& options, bool training) {
-  // A forward pass within a backward pass is one that runs again. Checkpointing counts the tensors that it saves, so the
-  // pass that finds the moments, by which the first one is known, must save none.
-  if (training && torch::autograd::get_current_graph_task_id() != -1) {
-    const auto known_factors = [&] {
-      const torch::NoGradGuard no_grad;
-      return find_factors(std::get<1>(nn::forward(input, alpha, running, options, true)));
-    }();
-    return std::get<0>(nn::forward(input, alpha, running, options, true, known_factors));
-  }
-  auto [output, moments, factors] = nn::forward(input, alpha, running, options, training);
-  if (!training) return output;
-  if (may_run_again()) remember({moments, factors});
-  ops::update_statistics(running, num_skipped, moments, to_update(options));
+torch::Tensor step(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
+                   const torch::Tensor& num_skipped, const ANActOptions& options, bool training) {
+  auto [output, moments, factors] = forward(input, alpha, running, options, training);
+  if (training) ops::update_statistics(running, num_skipped, moments, to_update(options));
   return output;
-}
-
-void Step::remember(Pass pass) {
-  if (passes_.size() < kPasses) {
-    passes_.push_back(std::move(pass));
-  } else {
-    passes_[next_pass_] = std::move(pass);
-    next_pass_ = (next_pass_ + 1) % kPasses;
-  }
-}
-
-std::optional<torch::Tensor> Step::find_factors(const torch::Tensor& moments) const {
-  // The latest first: a batch that comes again in a later step has the same moments, but not the same factors.
-  for (std::size_t age = 1; age <= passes_.size(); ++age) {
-    const auto& pass = passes_[(next_pass_ + passes_.size() - age) % passes_.size()];
-    if (pass.moments.device() == moments.device() && torch::equal(pass.moments, moments)) return pass.factors;
-  }
-  return std::nullopt;
 }
 
 }  // namespace anact::nn

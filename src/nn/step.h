@@ -1,12 +1,9 @@
-// What one call of the module does, in C++ and in Python: the operators in their order, and what activation
-// checkpointing needs remembered of them.
+// What one call of the module does, in C++ and in Python: the operators in their order.
 #pragma once
 
 #include <torch/types.h>
 
-#include <optional>
 #include <tuple>
-#include <vector>
 
 #include "anact/nn.h"
 #include "ops/anact.h"
@@ -24,29 +21,12 @@ void validate(const ANActOptions& options);
 [[nodiscard]] Statistics gaussian_statistics(const ANActOptions& options);
 
 // ops::forward with what the options say.
-std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(
-    const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
-    const ANActOptions& options, bool training, const std::optional<torch::Tensor>& known_factors = std::nullopt);
+std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Tensor& input, const torch::Tensor& alpha,
+                                                                const ops::RunningStatistics& running,
+                                                                const ANActOptions& options, bool training);
 
-class Step {
- public:
-  // y; in training, `running` and `num_skipped` are updated in place. A pass that activation checkpointing runs again
-  // uses the factors of the first and updates nothing.
-  torch::Tensor forward(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
-                        const torch::Tensor& num_skipped, const ANActOptions& options, bool training);
-
- private:
-  struct Pass {
-    torch::Tensor moments;
-    torch::Tensor factors;
-  };
-  static constexpr std::size_t kPasses = 64;
-
-  void remember(Pass pass);
-  [[nodiscard]] std::optional<torch::Tensor> find_factors(const torch::Tensor& moments) const;
-
-  std::vector<Pass> passes_;  // a ring of the last kPasses under checkpointing
-  std::size_t next_pass_ = 0;
-};
+// y; in training, `running` and `num_skipped` are updated in place.
+torch::Tensor step(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
+                   const torch::Tensor& num_skipped, const ANActOptions& options, bool training);
 
 }  // namespace anact::nn

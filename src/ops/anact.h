@@ -53,7 +53,8 @@ inline constexpr std::int64_t kFactorsSize = 4;
 //
 // In evaluation (training false) and for `previous` the factors come from `running` as it is. For `running` and `batch`
 // they come from this batch, with it taken in or alone; a batch that accepts() refuses leaves `running` in force.
-// `known_factors`, when given, are used as they are: for a forward pass that is computed a second time.
+// `known_factors`, when given, are used as they are. A training pass that runs within a backward pass is one that runs
+// again (activation checkpointing): it uses the factors of the first one.
 // The gradient takes the factors for constants, except for alpha. Double backward works through the plain version.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
                                                        const RunningStatistics& running, const Activation& activation,
@@ -76,7 +77,7 @@ std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Te
                                             const at::Tensor& factors, const CustomActivation& activation);
 
 // Takes `moments` into `running`, in place. A batch that accepts() refuses changes nothing but adds 1 to `num_skipped`
-// (int64, 0-dimensional); an empty batch changes nothing at all.
+// (int64, 0-dimensional); an empty batch changes nothing at all, and neither does a call within a backward pass.
 void update_statistics(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
                        const UpdateOptions& update);
 

@@ -119,7 +119,12 @@ void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::T
   check_factors(factors);
 }
 
-void check_update(const RunningStatistics& running, const at::Tensor& moments, const UpdateOptions& update) {
+void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
+                  const UpdateOptions& update) {
+  for (const auto* tensor : {&running.num_batches_tracked, &num_skipped}) {
+    TORCH_CHECK(tensor->device() == running.output_mean.device(), "anact: a count of batches is on ", tensor->device(),
+                " but the statistics are on ", running.output_mean.device());
+  }
   check_running(running);
   check_count(running.num_batches_tracked);
   check_update_options(update);

@@ -82,7 +82,8 @@ void check_forward(const at::Tensor& input, const at::Tensor& alpha, const Runni
 void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& factors);
 
 // Throws c10::Error that says what is wrong with the arguments of anact::update_statistics_.
-void check_update(const RunningStatistics& running, const at::Tensor& moments, const UpdateOptions& update);
+void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
+                  const UpdateOptions& update);
 
 // An uninitialized tensor as anact::forward returns it.
 [[nodiscard]] at::Tensor empty_output(const at::Tensor& input);

@@ -63,13 +63,13 @@ class Member {
   PyObject* name_;  // lives as long as the process
 };
 
-// nn::Step with its options, for one module.
+// nn::step with its options.
 class Step {
  public:
   explicit Step(nn::ANActOptions options) : options_(std::move(options)) {}
 
   // `module` holds alpha and the buffers under the names that the C++ module gives them.
-  at::Tensor forward(const py::handle& module, const at::Tensor& input) {
+  [[nodiscard]] at::Tensor forward(const py::handle& module, const at::Tensor& input) const {
     static const Member parameters_name("_parameters"), buffers_name("_buffers"), training_name("training");
     static const Member alpha_name("alpha"), mean_name("output_mean"), square_name("output_square"),
         variance_name("input_variance"), gain_name("backward_gain"), tracked_name("num_batches_tracked"),
@@ -84,19 +84,16 @@ class Step {
                                          buffer(gain_name), buffer(tracked_name)};
     const auto skipped = buffer(skipped_name);
     const py::gil_scoped_release released;
-    return step_.forward(input, alpha, running, skipped, options_, training);
+    return nn::step(input, alpha, running, skipped, options_, training);
   }
 
   [[nodiscard]] const nn::ANActOptions& options() const { return options_; }
 
  private:
   nn::ANActOptions options_;
-  nn::Step step_;
 };
 
-std::vector<double> parameters_of(const Activation& activation) {
-  return ops::encode_parameters(activation).vec();
-}
+std::vector<double> parameters_of(const Activation& activation) { return ops::encode_parameters(activation).vec(); }
 
 // What torch.ops.anact.* take after the tensors, in the order of anact::forward's schema but `training`.
 auto operator_arguments(const Step& step) {
@@ -145,8 +142,7 @@ PYBIND11_MODULE(_C, m) {
       .def(py::init([](const std::string& activation, const std::string& statistics, const std::string& solution,
                        const std::string& target, const std::string& gain, bool centre, double momentum,
                        const std::optional<Interval>& gate, const Interval& bounds) {
-             return Step(
-                 make_options(activation, statistics, solution, target, gain, centre, momentum, gate, bounds));
+             return Step(make_options(activation, statistics, solution, target, gain, centre, momentum, gate, bounds));
            }),
            py::arg("activation"), py::arg("statistics") = std::string(to_string(defaults.statistics())),
            py::arg("solution") = std::string(to_string(defaults.solution())),

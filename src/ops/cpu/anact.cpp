@@ -11,11 +11,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <initializer_list>
 #include <vector>
 
 #include "kernels/kernels.h"
 #include "ops/arguments.h"
+#include "ops/passes.h"
+#include "ops/tensors.h"
 
 namespace anact::ops {
 namespace {
@@ -51,31 +52,6 @@ Statistics read(const RunningStatistics& running) {
           .backward_gain = read(running.backward_gain)};
 }
 
-at::Tensor to_tensor(std::initializer_list<double> values) {
-  auto tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::kDouble);
-  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<double>());
-  return tensor;
-}
-
-at::Tensor to_tensor(const Moments& m) {
-  return to_tensor({m.count, m.input_mean, m.input_m2, m.output_sum, m.output_square_sum, m.slope_square_sum});
-}
-
-Moments to_moments(const at::Tensor& tensor) {
-  const double* m = tensor.const_data_ptr<double>();
-  return {.count = m[0],
-          .input_mean = m[1],
-          .input_m2 = m[2],
-          .output_sum = m[3],
-          .output_square_sum = m[4],
-          .slope_square_sum = m[5]};
-}
-
-Factors to_factors(const at::Tensor& tensor) {
-  const double* f = tensor.const_data_ptr<double>();
-  return {.scale = f[0], .offset = f[1], .centre = f[2], .scale_slope = f[3]};
-}
-
 constexpr std::int64_t kHugePage = std::int64_t{2} << 20;
 // Outputs of at least this many bytes go past the caches, which could not hold them anyway.
 constexpr std::int64_t kStreamingBytes = std::int64_t{32} << 20;
@@ -107,9 +83,9 @@ bool fused(const at::Tensor& input, ActivationKind kind) {
 
 // Readies the memory of an output, and says whether to store past the caches.
 //
-// Fresh memory, which glibc's malloc takes anew for every big tensor, costs more in page faults than the pass itself: it
-// is asked for in huge pages. The kernel clears a page when it is first touched, so that it is in the cache already, and
-// storing past the cache would be slower.
+// Fresh memory, which glibc's malloc takes anew for every big tensor, costs more in page faults than the pass itself:
+// it is asked for in huge pages. The kernel clears a page when it is first touched, so that it is in the cache already,
+// and storing past the cache would be slower.
 bool prepare(const at::Tensor& output) {
   if (static_cast<std::int64_t>(output.nbytes()) < kHugePage) return false;
   const auto begin = reinterpret_cast<std::uintptr_t>(output.const_data_ptr());
@@ -173,12 +149,19 @@ ForwardResult forward_cpu(ANACT_FORWARD_PARAMETERS) {
       used = alone ? batch : blend(used, batch, batch_weight(tracked, momentum));
     }
   }
-  const Factors map = known_factors ? to_factors(*known_factors) : factors(used, read(alpha), configuration.options);
+  Factors map = known_factors ? to_factors(*known_factors) : factors(used, read(alpha), configuration.options);
+  bool measure = training && !configuration.uses_batch();
+  const bool again = training && !known_factors && runs_again();
+  if (again) {
+    // The moments tell which pass this is; only then are the factors known.
+    if (measure) pass(chosen, dense, {}, nullptr, &moments);
+    measure = false;
+    map = find_pass(output_mean, moments).value_or(map);
+  }
   const auto output = at::empty_like(dense);
-  const bool measure = training && !configuration.uses_batch();
   pass(chosen, dense, map, &output, measure ? &moments : nullptr);
-  return {output, training ? to_tensor(moments) : at::empty({0}, at::kDouble),
-          to_tensor({map.scale, map.offset, map.centre, map.scale_slope})};
+  if (training && !known_factors && !again && may_run_again()) remember_pass(output_mean, moments, map);
+  return {output, training ? to_tensor(moments) : at::empty({0}, at::kDouble), to_tensor(map)};
 }
 
 BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
@@ -217,9 +200,10 @@ BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
 }
 
 void update_statistics_cpu(ANACT_UPDATE_PARAMETERS) {
-  check_update(ANACT_RUNNING, moments, {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high});
+  check_update(ANACT_RUNNING, num_skipped, moments,
+               {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high});
   const Moments batch = to_moments(moments);
-  if (batch.count == 0) return;
+  if (batch.count == 0 || runs_again()) return;
   const Statistics old = read(ANACT_RUNNING);
   const Statistics fresh = to_statistics(batch);
   if (!accepts(old, fresh, gate_low, gate_high)) {

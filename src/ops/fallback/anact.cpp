@@ -5,6 +5,9 @@
 
 #include <limits>
 
+#include "ops/passes.h"
+#include "ops/tensors.h"
+
 namespace anact::ops::fallback {
 namespace {
 
@@ -78,7 +81,8 @@ struct TensorFactors {
   at::Tensor scale_slope;
 };
 
-TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alpha, const NormalizationOptions& options) {
+TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alpha,
+                      const NormalizationOptions& options) {
   const auto& mean = statistics.output_mean;
   const auto& variance = statistics.input_variance;
   const auto spread = at::clamp_min(statistics.output_square - mean * mean, 0);
@@ -143,7 +147,15 @@ ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const Ru
                  alone ? at::ones_like(batch.output_mean) : weight(running.num_batches_tracked, update.momentum),
                  accepted(used, batch, update));
   }
-  const auto map = known_factors ? known_factors->clone() : to_tensor(factors(used, alpha, options));
+  auto map = known_factors ? known_factors->clone() : to_tensor(factors(used, alpha, options));
+  if (training && !known_factors) {
+    if (runs_again()) {
+      const auto found = find_pass(running.output_mean, to_moments(moments.cpu()));
+      if (found) map = ops::to_tensor(*found).to(map.device());
+    } else if (may_run_again()) {
+      remember_pass(running.output_mean, moments, map);
+    }
+  }
   auto output = empty_output(input);
   output.copy_(f * map[0].to(x.scalar_type()) + map[1].to(x.scalar_type()));
   return {output, moments, map};
@@ -185,7 +197,8 @@ BackwardResult backward(ANACT_BACKWARD_PARAMETERS) {
 
 void update_statistics(ANACT_UPDATE_PARAMETERS) {
   const UpdateOptions update{.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high};
-  check_update(ANACT_RUNNING, moments, update);
+  check_update(ANACT_RUNNING, num_skipped, moments, update);
+  if (runs_again()) return;
   const auto batch = to_tensor_statistics(moments);
   const auto old = widen(ANACT_RUNNING);
   const auto filled = moments[0] > 0;

@@ -22,8 +22,8 @@ BackwardResult backward_meta(ANACT_BACKWARD_PARAMETERS) {
 }
 
 void update_statistics_meta(ANACT_UPDATE_PARAMETERS) {
-  check_update(ANACT_RUNNING, moments, {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high});
-  (void)num_skipped;
+  check_update(ANACT_RUNNING, num_skipped, moments,
+               {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high});
 }
 
 }  // namespace
