@@ -55,7 +55,8 @@ struct ANActOptions {
 // place; in evaluation they are constants and nothing changes. A batch with a non-finite statistic updates nothing and
 // is counted in num_batches_skipped. An empty input is passed through and updates nothing.
 //
-// Parameter: alpha. Buffers: output_mean, output_square, input_variance, backward_gain, num_batches_tracked.
+// Parameter: alpha. Buffers: output_mean, output_square, input_variance, backward_gain, num_batches_tracked,
+// num_batches_skipped.
 // The statistics stay float32 (float64 after to(torch::kDouble)) whatever type the module is cast to.
 class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
  public:
@@ -78,10 +79,9 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   // "ANAct(silu, momentum=0.01)": the activation and every option that is not the default.
   void pretty_print(std::ostream& stream) const override;
 
-  std::shared_ptr<torch::nn::Module> clone(const std::optional<torch::Device>& device = std::nullopt) const override;
   void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
   void to(torch::Dtype dtype, bool non_blocking = false) override;
-  void to(torch::Device device, bool non_blocking = false) override;
+  using torch::nn::Cloneable<ANActImpl>::to;
 
   ANActOptions options;
   torch::Tensor alpha;                // one element, learnable; of shape [1], since sharding takes no scalar parameter
@@ -90,7 +90,7 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   torch::Tensor input_variance;       // v   = Var(x)
   torch::Tensor backward_gain;        // rho' = E[f'(x)^2]
   torch::Tensor num_batches_tracked;  // int64: batches that entered the statistics
-  torch::Tensor num_batches_skipped;  // int64: batches refused; not part of the saved state
+  torch::Tensor num_batches_skipped;  // int64: batches refused
 };
 TORCH_MODULE(ANAct);
 

@@ -46,7 +46,7 @@ class ANAct(nn.Module):
         output_mean, output_square, input_variance, backward_gain: μ = E[f(x)],
             s = E[f(x)²], v = Var(x) and ρ′ = E[f′(x)²], running.
         num_batches_tracked: how many batches entered them.
-        num_batches_skipped: how many were refused; not part of the state_dict.
+        num_batches_skipped: how many were refused.
         options: the :class:`anact.ANActOptions`; may be assigned.
 
     Raises:
@@ -89,7 +89,7 @@ class ANAct(nn.Module):
             self.register_buffer(name, torch.zeros((), device=device, dtype=wide))
         count = torch.zeros((), device=device, dtype=torch.int64)
         self.register_buffer("num_batches_tracked", count)
-        self.register_buffer("num_batches_skipped", count.clone(), persistent=False)
+        self.register_buffer("num_batches_skipped", count.clone())
         self.reset_running_stats()
 
     @property
@@ -206,9 +206,6 @@ class ANAct(nn.Module):
         for name in _STATISTICS:
             value = getattr(self, name)
             setattr(self, name, value.to(_statistics_dtype(value.dtype)))
-        # Not in the file: a module made on meta has none yet.
-        if self.num_batches_skipped.device != self.num_batches_tracked.device:
-            self.num_batches_skipped = torch.zeros_like(self.num_batches_tracked)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

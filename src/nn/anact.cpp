@@ -16,7 +16,7 @@ void ANActImpl::reset() {
   input_variance = register_buffer("input_variance", torch::zeros({}));
   backward_gain = register_buffer("backward_gain", torch::zeros({}));
   num_batches_tracked = register_buffer("num_batches_tracked", torch::zeros({}, torch::kLong));
-  num_batches_skipped = torch::zeros({}, torch::kLong);
+  num_batches_skipped = register_buffer("num_batches_skipped", torch::zeros({}, torch::kLong));
   reset_running_stats();
 }
 
@@ -67,14 +67,6 @@ void ANActImpl::pretty_print(std::ostream& stream) const {
   stream << ")";
 }
 
-std::shared_ptr<torch::nn::Module> ANActImpl::clone(const std::optional<torch::Device>& device) const {
-  auto copy = Cloneable<ANActImpl>::clone(device);
-  // Cloneable carries parameters and buffers; the count of refused batches is neither.
-  static_cast<ANActImpl&>(*copy).num_batches_skipped =
-      num_batches_skipped.to(alpha.device(), torch::kLong, false, true);
-  return copy;
-}
-
 void ANActImpl::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
   to(device, non_blocking);
   to(dtype, non_blocking);
@@ -86,11 +78,6 @@ void ANActImpl::to(torch::Dtype dtype, bool) {
   for (auto* buffer : {&output_mean, &output_square, &input_variance, &backward_gain}) {
     buffer->set_data(buffer->to(statistics_type));
   }
-}
-
-void ANActImpl::to(torch::Device device, bool non_blocking) {
-  Cloneable<ANActImpl>::to(device, non_blocking);
-  num_batches_skipped = num_batches_skipped.to(device, non_blocking);
 }
 
 ANAct NSwish() { return ANAct(ANActOptions("silu")); }

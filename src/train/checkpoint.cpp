@@ -52,10 +52,6 @@ RunState from_json(const nlohmann::ordered_json& json) {
 models::NamedTensors tensors_of(const models::Network& network, const Optimizer& optimizer) {
   models::NamedTensors tensors;
   for (auto& [name, tensor] : models::state(network)) tensors.emplace_back("network." + name, tensor);
-  std::size_t place = 0;
-  for (const auto* normalized : anact_modules(network)) {
-    tensors.emplace_back("skipped." + std::to_string(place++), normalized->num_batches_skipped);
-  }
   for (auto& [name, tensor] : optimizer.state()) tensors.emplace_back("optimizer." + name, tensor);
   return tensors;
 }

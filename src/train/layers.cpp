@@ -10,13 +10,11 @@
 namespace anact::train {
 namespace {
 
-// Puts a module's buffers and counts back as they were, so that measuring it in training mode leaves no trace.
+// Puts a module's buffers back as they were, so that measuring it in training mode leaves no trace.
 class KeepBuffers {
  public:
   explicit KeepBuffers(const torch::nn::Module& module) {
-    for (const auto& buffer : module.buffers()) keep(buffer);
-    // The count of refused batches is no buffer.
-    for (const auto* normalized : anact_modules(module)) keep(normalized->num_batches_skipped);
+    for (const auto& buffer : module.buffers()) saved_.emplace_back(buffer, buffer.clone());
   }
   KeepBuffers(const KeepBuffers&) = delete;
   KeepBuffers& operator=(const KeepBuffers&) = delete;
@@ -26,8 +24,6 @@ class KeepBuffers {
   }
 
  private:
-  void keep(const torch::Tensor& tensor) { saved_.emplace_back(tensor, tensor.clone()); }
-
   std::vector<std::pair<torch::Tensor, torch::Tensor>> saved_;
 };
 

@@ -55,8 +55,8 @@ TEST(State, NamesParametersAndBuffersInPyTorchsOrder) {
     for (const char* part : {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}) {
       expected.push_back("norm" + place + "." + part);
     }
-    for (const char* part :
-         {"alpha", "output_mean", "output_square", "input_variance", "backward_gain", "num_batches_tracked"}) {
+    for (const char* part : {"alpha", "output_mean", "output_square", "input_variance", "backward_gain",
+                             "num_batches_tracked", "num_batches_skipped"}) {
       expected.push_back("activation" + place + "." + part);
     }
   }

@@ -94,7 +94,7 @@ TEST(ANAct, HasTheKeysOfTheDesign) {
   for (const auto& item : act->named_parameters()) names.push_back(item.key());
   for (const auto& item : act->named_buffers()) names.push_back(item.key());
   EXPECT_EQ(names, (std::vector<std::string>{"alpha", "output_mean", "output_square", "input_variance", "backward_gain",
-                                             "num_batches_tracked"}));
+                                             "num_batches_tracked", "num_batches_skipped"}));
 }
 
 TEST(ANAct, SavesAndLoads) {

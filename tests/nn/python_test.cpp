@@ -1,12 +1,13 @@
 // A network's state goes to the Python package and back.
 
+#include "io/python.h"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <vector>
 
 #include "anact/nn.h"
-#include "io/python.h"
 #include "io/temporary_folder.h"
 
 namespace anact::nn {
@@ -17,14 +18,14 @@ using anact::test::script;
 using anact::test::TemporaryFolder;
 
 torch::nn::Sequential make_network() {
-  return torch::nn::Sequential(
-      torch::nn::Linear(7, 9),
-      ANAct(ANActOptions("gelu(approximate=tanh)").solution(Solution::exact).momentum(0.3)),
-      torch::nn::Linear(9, 5), ANAct(ANActOptions("relu").learnable(false)));
+  return torch::nn::Sequential(torch::nn::Linear(7, 9),
+                               ANAct(ANActOptions("gelu(approximate=tanh)").solution(Solution::exact).momentum(0.3)),
+                               torch::nn::Linear(9, 5), ANAct(ANActOptions("relu").learnable(false)));
 }
 
 void train(torch::nn::Sequential& net, const torch::Tensor& x) {
   torch::optim::SGD optimizer(net->parameters(), 0.1);
+  optimizer.zero_grad();
   net->train();
   net->forward(x).square().mean().backward();
   optimizer.step();

@@ -133,20 +133,6 @@ def test_one_module_twice_in_a_region(use_reentrant):
 
 
 @reentrant
-def test_one_module_twice_with_the_same_input(use_reentrant):
-    """The two calls have the same moments but not the same factors."""
-
-    def twice(model, x):
-        x = model[0](x)
-        return model[2:](model[1](x) * model[1](x).square())
-
-    assert_same_steps(
-        lambda model, x: checkpoint(twice, model, x, use_reentrant=use_reentrant),
-        plain=twice,
-    )
-
-
-@reentrant
 def test_many_calls_of_one_module_before_the_backward_pass(use_reentrant):
     def plain(model, x):
         scales = torch.linspace(0.5, 2, 100)

@@ -32,7 +32,7 @@ TOLERANCE = {
     torch.bfloat16: (2**-7, 1e-6),
     torch.float16: (2**-9, 1e-6),
 }
-KEYS = ["alpha", *STATISTICS, "num_batches_tracked"]
+KEYS = ["alpha", *STATISTICS, "num_batches_tracked", "num_batches_skipped"]
 
 
 def sampled_options():
