@@ -5,7 +5,7 @@ that the variance of activations and of gradients stays near constant from layer
 
 >>> model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.SiLU())
 >>> print(convert_activations(model))
-1: silu
+replaced: 1 (1 silu)
 """
 
 import torch
@@ -20,14 +20,14 @@ if torch.__version__.split(".")[:2] != _build.torch_version.split(".")[:2]:
 
 from anact import functional as functional
 from anact._C import environment as environment
+from anact._gains import ActivationGains as ActivationGains
+from anact._gains import gains as gains
 from anact._options import ANActOptions as ANActOptions
 from anact.conversion import Conversion as Conversion
 from anact.conversion import convert_activations as convert_activations
 from anact.conversion import revert_activations as revert_activations
 from anact.folding import Folding as Folding
 from anact.folding import fold as fold
-from anact.gains import ActivationGains as ActivationGains
-from anact.gains import gains as gains
 from anact.initialization import initialize as initialize
 from anact.modules import NELU as NELU
 from anact.modules import NGELU as NGELU

@@ -58,7 +58,7 @@ class ANActOptions:
     >>> ANActOptions("sulu")
     Traceback (most recent call last):
         ...
-    ValueError: unknown activation 'sulu'...
+    ValueError: activation "sulu": unknown name "sulu"; did you mean selu or silu?
     """
 
     activation: str = "silu"
