@@ -14,27 +14,18 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from anact._activations import (
-    Candidate,
-    Method,
-    Place,
-    Selection,
     activation_of,
-    check_model,
     function_name,
     is_anact,
     lacks_normalized_form,
-    methods_of,
-    names_identity,
     parameters_of,
-    places,
     plain,
-    put_all,
-    select,
-    selectors,
     text_of,
-    update_encoders,
 )
 from anact._options import ANActOptions, OptionArguments
+from anact._places import Place, check_model, places, put_all, update_encoders
+from anact._selection import Candidate, Selection, names_identity, select, selectors
+from anact._source import Method, methods_of
 from anact.modules import ANAct
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

@@ -17,17 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from anact._activations import (
-    Method,
-    Place,
-    check_model,
-    is_anact,
-    is_hooked,
-    methods_of,
-    places,
-    plain,
-    put_all,
-)
+from anact._activations import is_anact, plain
+from anact._places import Place, check_model, is_hooked, places, put_all
+from anact._source import Method, methods_of
 from anact.modules import ANAct
 
 _Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d

@@ -1,0 +1,103 @@
+"""Which of a model's activations are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+from torch import nn
+
+from anact import _C
+from anact._places import Place
+
+Selector: TypeAlias = str | type[nn.Module] | Callable[[str, nn.Module], bool]
+Selection: TypeAlias = Selector | Iterable[Selector]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place that holds an activation."""
+
+    place: Place
+    activation: str
+    # What selectors see: a function is seen as the module of torch.nn that does the same.
+    module: nn.Module
+
+
+def selectors(selection: Selection | None) -> list[Selector] | None:
+    """The selectors of an argument that takes one or several."""
+    if selection is None:
+        return None
+    if isinstance(selection, str) or callable(selection):
+        return [selection]
+    return list(selection)
+
+
+def select(
+    candidates: list[Candidate],
+    include: list[Selector] | None,
+    exclude: list[Selector] | None,
+) -> list[Candidate]:
+    """The candidates that `include` selects, or all without one, less those of `exclude`.
+
+    Raises:
+        ValueError: if a glob, class or name matches nothing.
+        TypeError: for a selector of another type.
+    """
+    included = (
+        candidates if include is None else _matching(candidates, include, "include")
+    )
+    left = {id(c) for c in included}
+    left -= {id(c) for c in _matching(candidates, exclude or [], "exclude")}
+    return [c for c in candidates if id(c) in left]
+
+
+def names_identity(selectors: list[Selector] | None) -> bool:
+    """Whether a selector asks for the identity by its class or name."""
+    return any(
+        _name(s) == "identity" or (isinstance(s, type) and issubclass(s, nn.Identity))
+        for s in selectors or []
+    )
+
+
+def _name(selector: Selector) -> str | None:
+    if not isinstance(selector, str):
+        return None
+    try:
+        return _C.canonical(selector)
+    except ValueError:
+        return None
+
+
+def _matching(
+    candidates: list[Candidate], selectors: list[Selector], argument: str
+) -> list[Candidate]:
+    matched = []
+    for selector in selectors:
+        hits = [c for c in candidates if _matches(c, selector, argument)]
+        if not hits and (isinstance(selector, (str, type))):
+            shown = selector if isinstance(selector, str) else selector.__qualname__
+            there = ", ".join(f"{c.place.path!r} ({c.activation})" for c in candidates)
+            raise ValueError(
+                f"{argument} {shown!r} matches no activation; "
+                + (f"there are {there}" if there else "the model has none")
+            )
+        matched += hits
+    return matched
+
+
+def _matches(candidate: Candidate, selector: Selector, argument: str) -> bool:
+    if isinstance(selector, str):
+        name = _name(selector)
+        if name is not None:
+            return name in (candidate.activation, candidate.activation.split("(")[0])
+        return any(fnmatchcase(path, selector) for path in candidate.place.paths)
+    if isinstance(selector, type):
+        return isinstance(candidate.module, selector)
+    if callable(selector) and not isinstance(selector, nn.Module):
+        return any(selector(path, candidate.module) for path in candidate.place.paths)
+    raise TypeError(
+        f"{argument} takes globs, classes, names and callables, not {selector!r}"
+    )
