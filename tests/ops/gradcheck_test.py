@@ -211,6 +211,63 @@ def test_update_is_a_well_behaved_operator():
     torch.library.opcheck(operator, args, test_utils=OPCHECKS)
 
 
+EVALUATION = ("silu", [], "compromise", "input", "activation", True, 0.1, 10.0)
+
+
+def test_evaluate_is_a_well_behaved_operator():
+    args = (make_input(), make_alpha(), *running_statistics()[:4], *EVALUATION)
+    operator = torch.ops.anact.evaluate.default
+    torch.library.opcheck(operator, args, test_utils=OPCHECKS)
+
+
+@every_activation
+def test_evaluate_is_forward_in_evaluation(activation):
+    """The same values and gradients, from plain operators that a tracer sees."""
+    name, parameters, kinks = activation
+    for options, dtype, alpha in itertools.product(
+        OPTIONS, (torch.float64, torch.bfloat16), (make_alpha(), make_alpha()[None])
+    ):
+        x = make_input(kinks).detach().to(dtype).requires_grad_()
+        names = (options["solution"], options["target"], options["gain"])
+        how = (*names, options["centre"], 0.1, 10.0)
+        statistics = running_statistics()[:4]
+        y = torch.ops.anact.evaluate(
+            x, alpha, *statistics, name, list(parameters), *how
+        )
+        want = forward(x, alpha, activation=activation, training=False, **options)[0]
+        assert y.dtype == dtype
+        close = {"rtol": 1e-12, "atol": 1e-13} if dtype == torch.float64 else {}
+        torch.testing.assert_close(y, want, **close)
+        g = torch.randn_like(y)
+        found = torch.autograd.grad(y, (x, alpha), g)
+        wanted = torch.autograd.grad(want, (x, alpha), g)
+        if close:  # PyTorch's derivative of hardsigmoid has a sixth in single precision
+            close["rtol"] = 5e-8 if name == "hardsigmoid" else 1e-12
+        torch.testing.assert_close(found[0], wanted[0], **close)
+        torch.testing.assert_close(found[1], wanted[1], rtol=1e-2, atol=1e-2)
+        if dtype == torch.float64:
+            torch.testing.assert_close(found[1], wanted[1], **close)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({0: torch.zeros(3, dtype=torch.int64)}, "the input is Long"),
+        ({1: torch.zeros(2)}, "alpha has shape"),
+        ({2: torch.zeros(2)}, "output_mean has shape"),
+        ({6: "sulu"}, "sulu"),
+        ({8: "best"}, "best"),
+        ({12: 0.0}, "lambda"),
+    ],
+)
+def test_evaluate_refuses_bad_arguments(change, message):
+    args = [make_input(), make_alpha(), *running_statistics()[:4], *EVALUATION]
+    for place, value in change.items():
+        args[place] = value
+    with pytest.raises((RuntimeError, ValueError, TypeError), match=message):
+        torch.ops.anact.evaluate(*args)
+
+
 def test_compiled_autograd_runs_the_node():
     """Its graphs hold our node, each with its own activation and wanted gradients."""
     graphs = []
