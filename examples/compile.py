@@ -28,7 +28,8 @@ def backend(
 ) -> Callable[..., object]:
     """Notes the graph, and compiles it as torch.compile does."""
     graphs.append(graph)
-    return torch._inductor.compile(graph, list(inputs))
+    compiled: Callable[..., object] = torch._inductor.compile(graph, list(inputs))
+    return compiled
 
 
 def train(model: nn.Module, run: Callable[[Tensor], Tensor]) -> None:

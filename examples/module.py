@@ -40,7 +40,8 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer, activation in zip(self.layers, self.activations, strict=True):
             x = activation(layer(x))
-        return self.head(x)
+        logits: Tensor = self.head(x)
+        return logits
 
 
 points, classes = spirals(3000, seed=0)

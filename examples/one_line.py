@@ -11,7 +11,7 @@ import copy
 
 import torch
 from spirals import spirals
-from torch import nn
+from torch import Tensor, nn
 
 import anact
 
@@ -34,9 +34,8 @@ def train(model: nn.Module) -> float:
         optimizer.step()
     model.eval()
     with torch.no_grad():
-        return (
-            100 * (model(test_points).argmax(1) == test_classes).float().mean().item()
-        )
+        right: Tensor = model(test_points).argmax(1) == test_classes
+    return 100 * right.float().mean().item()
 
 
 # Twenty layers without BatchNorm or skip connections.

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tarfile
 import venv
 from pathlib import Path
 
@@ -145,15 +146,30 @@ def test_types(what, tmp_path):
     assert report.startswith("Success")
 
 
-@pytest.mark.slow
-def test_a_wheel_made_of_the_sdist_works_in_a_clean_environment(tmp_path):
+def test_the_sdist_holds_what_the_package_is_built_from(tmp_path):
     pytest.importorskip("scikit_build_core")
     build = f"import scikit_build_core.build as b; b.build_sdist({str(tmp_path)!r})"
     run(sys.executable, "-c", build, cwd=ROOT)
     (sdist,) = tmp_path.glob("anact-*.tar.gz")
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    with tarfile.open(sdist) as archive:
+        held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    sources = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("cmake", "include", "python", "src")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    whole = {"CMakeLists.txt", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    assert not whole.union(sources) - held
+    assert not any(name.startswith(("tests/", "results/")) for name in held)
+
+
+@pytest.mark.slow
+def test_a_wheel_works_in_a_clean_environment(tmp_path):
+    pytest.importorskip("scikit_build_core")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel")
     alone = ("--no-deps", "--no-index")
-    run(*pip, "wheel", *alone, "--no-build-isolation", "-w", str(tmp_path), str(sdist))
+    run(*pip, *alone, "--no-build-isolation", "-w", str(tmp_path), str(ROOT))
     (wheel,) = tmp_path.glob("anact-*.whl")
 
     clean = tmp_path / "clean"
