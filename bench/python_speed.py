@@ -58,8 +58,9 @@ def row(what, activation, elements, mode, plain, normalized):
     low, high = ratios[len(ratios) // 5], ratios[-1 - len(ratios) // 5]
     a, b = statistics.median(plain), statistics.median(normalized)
     result = (what, activation, elements, mode, torch.get_num_threads())
-    figures = (a, b, b - a, statistics.median(ratios), low, high)
-    result = (*result, *(f"{figure:.4g}" for figure in figures))
+    times = (f"{figure:.1f}" for figure in (a, b, b - a))
+    spread = (f"{ratio:.3f}" for ratio in (statistics.median(ratios), low, high))
+    result = (*result, *times, *spread)
     print(
         f"{what:12} {activation:5} {elements:>9} {mode:8} {a:12.1f} {b:12.1f} {b - a:9.1f}"
         f"   {statistics.median(ratios):.3f} [{low:.3f}, {high:.3f}]",
@@ -79,10 +80,12 @@ def check(module, plain):
 
 
 def make_call(module, x, g):
+    leaves = [x, *module.parameters()]
+
     def call():
         module(x).backward(g)
-        x.grad = None
-        module.zero_grad()
+        for leaf in leaves:
+            leaf.grad = None
 
     return call
 
