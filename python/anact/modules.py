@@ -94,6 +94,7 @@ class ANAct(nn.Module):
 
     @property
     def options(self) -> ANActOptions:
+        """How it normalizes; may be assigned, which leaves the statistics as they are."""
         return self._options
 
     @options.setter
@@ -101,6 +102,8 @@ class ANAct(nn.Module):
         self._options = options
         self._step = options.step()
         self._arguments = self._step.operator_arguments()
+        if "alpha" in self._parameters:
+            self.alpha.requires_grad_(options.learnable)
 
     def reset_parameters(self) -> None:
         """α to 0, and the statistics to those under a standard normal input."""

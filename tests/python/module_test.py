@@ -380,6 +380,9 @@ def test_options_can_be_assigned(x):
         assert_same_statistics(module, oracle, 1e-6)
     module.eval(), oracle.eval()
     assert_close(module(x), oracle(x), torch.float32)
+    for learnable in (False, True):
+        module.options = dataclasses.replace(module.options, learnable=learnable)
+        assert module.alpha.requires_grad == learnable
 
 
 @pytest.mark.parametrize(
