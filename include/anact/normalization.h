@@ -70,8 +70,8 @@ struct Gains {
 // all zero give lambda_max too; never NaN for finite statistics.
 [[nodiscard]] double lambda(const Statistics& statistics, const NormalizationOptions& options);
 
-// The output mean b of `exact`: |b| = sqrt(max(0, target - lambda^2 (s - mu^2))), with the sign of mu (plus for 0).
-// Zero for every other solution.
+// The output mean b of `exact`, -sqrt(max(0, target - lambda^2 (s - mu^2))): below 0, which draws the samples' norms
+// together where f bends upwards (docs/math.md, section 10). Zero for every other solution.
 [[nodiscard]] double output_shift(const Statistics& statistics, const NormalizationOptions& options);
 
 [[nodiscard]] Factors factors(const Statistics& statistics, double alpha, const NormalizationOptions& options);

@@ -113,8 +113,7 @@ double output_shift(const Statistics& statistics, const NormalizationOptions& op
   const double scale = lambda(statistics, options);
   const double mean = statistics.output_mean;
   const double spread = std::max(0.0, statistics.output_square - mean * mean);
-  const double shift = std::sqrt(std::max(0.0, target - scale * scale * spread));
-  return mean < 0 ? -shift : shift;
+  return -std::sqrt(std::max(0.0, target - scale * scale * spread));
 }
 
 Factors factors(const Statistics& statistics, double alpha, const NormalizationOptions& options) {

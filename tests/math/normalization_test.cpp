@@ -162,14 +162,14 @@ TEST(Factors, ExactHasARealShiftUnderEveryNormal) {
   }
 }
 
-TEST(OutputShift, HasTheSignOfTheMeanAndIsZeroWhereNoRealShiftExists) {
+TEST(OutputShift, IsBelowZeroAndZeroWhereNoRealShiftExists) {
   const NormalizationOptions options = make_options(Solution::exact);
-  EXPECT_NEAR(output_shift({0.5, 0.5, 1, 1}, options), std::sqrt(0.75), 1e-15);
+  EXPECT_NEAR(output_shift({0.5, 0.5, 1, 1}, options), -std::sqrt(0.75), 1e-15);
   EXPECT_NEAR(output_shift({-0.5, 0.5, 1, 1}, options), -std::sqrt(0.75), 1e-15);
-  EXPECT_NEAR(output_shift({0, 0.5, 1, 1}, options), std::sqrt(0.5), 1e-15);
+  EXPECT_NEAR(output_shift({0, 0.5, 1, 1}, options), -std::sqrt(0.5), 1e-15);
   EXPECT_EQ(output_shift({0, 2, 1, 1}, options), 0);
   // unit: lambda^2 = 1 / (v rho') = 1/4, spread 1.
-  EXPECT_NEAR(output_shift({0, 1, 4, 1}, make_options(Solution::exact, Target::unit)), std::sqrt(0.75), 1e-15);
+  EXPECT_NEAR(output_shift({0, 1, 4, 1}, make_options(Solution::exact, Target::unit)), -std::sqrt(0.75), 1e-15);
   for (const Solution solution : all_solutions()) {
     if (solution != Solution::exact) {
       EXPECT_EQ(output_shift({0.5, 0.5, 1, 1}, make_options(solution)), 0);
@@ -179,7 +179,7 @@ TEST(OutputShift, HasTheSignOfTheMeanAndIsZeroWhereNoRealShiftExists) {
 
 TEST(OutputShift, UsesTheClampedLambda) {
   NormalizationOptions options{.solution = Solution::exact, .lambda_max = 0.5};
-  EXPECT_NEAR(output_shift({1, 2, 1, 1}, options), std::sqrt(0.75), 1e-15);
+  EXPECT_NEAR(output_shift({1, 2, 1, 1}, options), -std::sqrt(0.75), 1e-15);
 }
 
 TEST(Lambda, IsClampedToItsBounds) {

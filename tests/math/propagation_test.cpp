@@ -867,6 +867,29 @@ TEST(Sensitivity, IsHowASampleLeavesTheBatch) {
   }
 }
 
+// docs/math.md, section 10: kappa of `exact` with the shift of either sign, at v = 1 and target `unit`.
+TEST(Sensitivity, OfExactDependsOnTheSignOfTheShift) {
+  struct Row {
+    const char* activation;
+    double sign_of_mean;
+    double opposite;
+  };
+  for (const Row& row :
+       {Row{"relu", 1.000, 0.363}, Row{"silu", 1.147, 0.670}, Row{"gelu", 1.113, 0.497}, Row{"mish", 1.056, 0.592},
+        Row{"elu", 0.884, 0.711}, Row{"selu", 0.775, 0.686}, Row{"tanh", 0.391, 0.391}}) {
+    const Activation f = parse_activation(row.activation);
+    const Factors affine = factors(gaussian_statistics(f), 0, make_options(Solution::exact, Target::unit));
+    const double mean = expectation([&](double x) { return f.value(x); }, 1);
+    const double opposite = -affine.offset / affine.scale;
+    for (const bool as_it_is : {true, false}) {
+      const double c = as_it_is ? opposite : 2 * mean - opposite;
+      const double sensitivity = expectation([&](double x) { return x * (f.value(x) - c) * f.derivative(x); }, 1) /
+                                 expectation([&](double x) { return square(f.value(x) - c); }, 1);
+      EXPECT_NEAR(sensitivity, as_it_is ? row.opposite : row.sign_of_mean, 6e-4) << row.activation;
+    }
+  }
+}
+
 // A chain of ANActs of relu: by how much larger the deviation of log E[y^2] behind the last one is than that of the
 // first one's input, which is off upwards and downwards in turn.
 double alternating_amplitude(int layers, double momentum, StatisticsSource source, Target target = Target::unit) {

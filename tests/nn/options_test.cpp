@@ -136,8 +136,7 @@ class Plain {
     lambda = std::clamp(lambda, options_.bounds().first, options_.bounds().second);
     double shift = 0;
     if (options_.solution() == Solution::exact) {
-      shift = std::sqrt(std::max(0.0, (unit ? 1 : m.variance) - lambda * lambda * spread));
-      if (m.mean < 0) shift = -shift;
+      shift = -std::sqrt(std::max(0.0, (unit ? 1 : m.variance) - lambda * lambda * spread));
     }
     const double scale = lambda + 0.3 * std::tanh(alpha);
     return {scale, shift - scale * (options_.centre() ? m.mean : 0)};

@@ -133,8 +133,7 @@ class OracleANAct(nn.Module):
         if self.solution == "exact":
             wanted = 1.0 if self.target == "unit" else variance
             spread = square - mean**2
-            shift = (wanted - factor**2 * spread).clamp_min(0).sqrt()
-            shift = torch.where(mean < 0, -shift, shift)
+            shift = -(wanted - factor**2 * spread).clamp_min(0).sqrt()
         return factor, mean if self.centre else torch.zeros(()), shift
 
     def forward(self, x):

@@ -115,8 +115,7 @@ TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alph
   auto shift = at::zeros_like(mean);
   if (options.solution == Solution::exact) {
     const auto wanted = unit ? at::ones_like(variance) : variance;
-    shift = at::sqrt(at::clamp_min(wanted - lambda * lambda * spread, 0));
-    shift = at::where(mean < 0, -shift, shift);
+    shift = -at::sqrt(at::clamp_min(wanted - lambda * lambda * spread, 0));
   }
   return {scale, shift - scale * centre, centre, kAlphaRange * (1 - tanh * tanh)};
 }
