@@ -5,26 +5,36 @@
 #include <functional>
 #include <map>
 
-#include "report/chart.h"
-#include "report/html_assets.h"
+#include "page/assets.h"
+#include "page/chart.h"
+#include "page/page.h"
+#include "page/table.h"
+#include "page/text.h"
 #include "report/statistics.h"
 #include "report/summary.h"
-#include "report/text.h"
 
 namespace anact::report {
 namespace {
 
 using Field = std::vector<double> Layers::*;
 
-const std::string kNone = "<span class=\"pm\">–</span>";
-
-std::string element(const std::string& tag, const std::string& text) {
-  return "<" + tag + ">" + escape_html(text) + "</" + tag.substr(0, tag.find(' ')) + ">\n";
-}
-
-std::string counted(std::size_t count, const std::string& noun) {
-  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
-}
+using page::Cell;
+using page::Chart;
+using page::chart_html;
+using page::counted;
+using page::element;
+using page::enumerate;
+using page::escape_html;
+using page::facts;
+using page::figure;
+using page::fixed;
+using page::legend_html;
+using page::panel;
+using page::percent;
+using page::Point;
+using page::Series;
+using page::signed_fixed;
+using page::y_extent;
 
 std::string listed(const Fields& fields) {
   std::string text;
@@ -142,27 +152,16 @@ std::vector<Series> lambda_profiles(const Run& run, std::size_t arm) {
   }
   std::erase_if(by_epoch, [&](const auto& entry) { return entry.second.size() != trials.size(); });
   std::vector<Series> all;
-  const std::size_t count = std::min(by_epoch.size(), kShades);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t chosen =
-        count == 1 ? 0 : (2 * i * (by_epoch.size() - 1) + (count - 1)) / (2 * (count - 1));  // rounded
-    const auto& [epoch, snapshots] = *std::next(by_epoch.begin(), static_cast<std::ptrdiff_t>(chosen));
-    const std::size_t shade = count == 1 ? kShades - 1 : i * (kShades - 1) / (count - 1);
+  const auto chosen = page::spread_indices(by_epoch.size(), page::kShades);
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const auto& [epoch, snapshots] = *std::next(by_epoch.begin(), static_cast<std::ptrdiff_t>(chosen[i]));
+    const std::size_t shade = chosen.size() == 1 ? page::kShades - 1 : i * (page::kShades - 1) / (chosen.size() - 1);
     all.push_back({"epoch " + std::to_string(epoch), profile(snapshots, &Layers::lambda), shade, true});
   }
   return all;
 }
 
 // ---- the page's parts ---------------------------------------------------------------------------------------------
-
-std::string panel(const std::string& heading, const Chart& chart) {
-  return "<div class=\"panel\">\n" + (heading.empty() ? "" : element("h3", heading)) + chart_html(chart) + "</div>\n";
-}
-
-std::string figure(const std::string& caption, const std::vector<Series>& legend, const std::string& panels, bool one) {
-  return "<figure>\n" + element("figcaption", caption) + legend_html(legend) + "<div class=\"panels" +
-         (one ? " one" : "") + "\">\n" + panels + "</div>\n</figure>\n";
-}
 
 std::string seeds_phrase(const Run& run) {
   return run.seeds.size() == 1 ? "one seed" : "mean and range of " + std::to_string(run.seeds.size()) + " seeds";
@@ -175,7 +174,7 @@ std::string curve_note(const Run& run) {
   }
   if (!diverged_arms(run).empty()) note += " A line ends, with a cross, where the first of its runs diverged.";
   if (run.partial) note += " Runs that have not ended are left out of an arm that has others.";
-  return note.empty() ? "" : "<p class=\"note\">" + escape_html(note) + "</p>\n";
+  return note.empty() ? "" : page::note(note);
 }
 
 std::string accuracy_html(const Run& run) {
@@ -184,8 +183,8 @@ std::string accuracy_html(const Run& run) {
   chart.x_title = "epoch";
   chart.y_title = "test accuracy, %";
   chart.series = curves(run, [](const Epoch& epoch) { return std::optional(100 * epoch.test_accuracy); });
-  return "<h2>Test accuracy by epoch</h2>\n" + figure(chart.title + ".", chart.series, panel("", chart), true) +
-         curve_note(run);
+  return "<h2>Test accuracy by epoch</h2>\n" +
+         figure(chart.title + ".", legend_html(chart.series), panel("", chart_html(chart)), true) + curve_note(run);
 }
 
 std::string loss_html(const Run& run) {
@@ -203,8 +202,10 @@ std::string loss_html(const Run& run) {
   test.y_range = train.y_range = y_extent(both, true);
   return "<h2>Loss by epoch</h2>\n" +
          figure("Loss on the test data and on the training batches, one line an arm: " + seeds_phrase(run) + ".",
-                test.series,
-                panel("Test loss, after the epoch", test) + panel("Training loss, mean of the epoch", train), false) +
+                legend_html(test.series),
+                panel("Test loss, after the epoch", chart_html(test)) +
+                    panel("Training loss, mean of the epoch", chart_html(train)),
+                false) +
          curve_note(run);
 }
 
@@ -223,12 +224,12 @@ std::string profiles_html(const Run& run, Field field, const std::string& headin
   both.insert(both.end(), end.series.begin(), end.series.end());
   start.y_range = end.y_range = y_extent(both, true);
   std::string html =
-      "<h2>" + escape_html(heading) + "</h2>\n<p>" + escape_html(reading) + "</p>\n" +
-      figure(quantity + " at each layer, before and after training: geometric mean of the seeds.", start.series,
-             panel("Before the first step", start) + panel("After the last epoch", end), false);
+      element("h2", heading) + element("p", reading) +
+      figure(quantity + " at each layer, before and after training: geometric mean of the seeds.",
+             legend_html(start.series),
+             panel("Before the first step", chart_html(start)) + panel("After the last epoch", chart_html(end)), false);
   if (const auto diverged = diverged_arms(run); !diverged.empty()) {
-    html += "<p class=\"note\">" +
-            escape_html("Left out after the last epoch, since runs diverged: " + enumerate(diverged) + ".") + "</p>\n";
+    html += page::note("Left out after the last epoch, since runs diverged: " + enumerate(diverged) + ".");
   }
   return html;
 }
@@ -252,19 +253,13 @@ std::string lambda_html(const Run& run) {
     chart.y_title = "λ";
     chart.y_range = y_extent(all, false);
     chart.series = std::move(series);
-    panels += panel(name, chart);
+    panels += panel(name, chart_html(chart));
   }
   return "<h2>The factor λ through training</h2>\n<p>λ is what ANAct multiplies the activation by, layer by layer. A "
          "line that moves from epoch to epoch is a correction that a factor fixed at the start would have "
          "missed.</p>\n" +
          figure("λ at each layer, one line an epoch: geometric mean of the seeds, the same scale for every arm.",
-                legend, panels, arms.size() == 1);
-}
-
-std::string facts(const Fields& fields) {
-  std::string html = "<dl class=\"facts\">\n";
-  for (const auto& [name, value] : fields) html += element("dt", name) + element("dd", value);
-  return html + "</dl>\n";
+                legend_html(legend), panels, arms.size() == 1);
 }
 
 std::string started(const Run& run) {
@@ -288,7 +283,7 @@ std::string header_html(const Run& run) {
   fields[0].second += listed(shown);
   if (fields[4].second.starts_with(", ")) fields[4].second.erase(0, 2);
   if (!started(run).empty()) {
-    fields.emplace_back("Started", started(run) + ", took " + significant(run.seconds, 3) + " s");
+    fields.emplace_back("Started", started(run) + ", took " + page::significant(run.seconds, 3) + " s");
   }
   std::string html = "<header>\n<p class=\"kicker\">ANAct · comparison of activations</p>\n" +
                      element("h1", counted(run.arms.size(), "arm") + " compared on " + run.data_name + ", " +
@@ -308,51 +303,48 @@ std::string header_html(const Run& run) {
   return html + "</header>\n";
 }
 
-std::string plus_minus(const std::string& value, const std::optional<double>& interval, int decimals) {
-  return value + (interval ? " <span class=\"pm\">± " + fixed(*interval, decimals) + "</span>" : "");
-}
-
-std::optional<double> percent(const std::optional<double>& fraction) {
-  return fraction ? std::optional(100 * *fraction) : std::nullopt;
-}
-
-std::string difference_cell(const Row& row) {
-  if (row.baseline.empty()) return "<td>" + kNone + "</td>";
-  if (!row.difference) return "<td class=\"reason\">" + escape_html(row.no_difference) + "</td>";
+Cell difference_cell(const Row& row) {
+  if (row.baseline.empty()) return {""};
+  if (!row.difference) return {.text = row.no_difference, .css = "reason"};
   const Difference& difference = *row.difference;
-  const char* mark = !difference.excludes_zero() ? "" : difference.mean > 0 ? "▲ " : "▼ ";
-  return std::string("<td") + (*mark != '\0' ? " class=\"sure\"" : "") + ">" + mark +
-         plus_minus(signed_fixed(100 * difference.mean, 2), percent(difference.interval), 2) + "</td>";
+  const std::string mark = !difference.excludes_zero() ? "" : difference.mean > 0 ? "▲ " : "▼ ";
+  return {.text = mark + signed_fixed(100 * difference.mean, 2),
+          .interval = percent(difference.interval),
+          .css = mark.empty() ? "" : "sure"};
 }
 
-std::string table_html(const Run& run) {
-  std::string html =
-      "<h2>All arms</h2>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"All arms\">\n<table>\n"
-      "<thead><tr><th class=\"left\" scope=\"col\">Arm</th><th scope=\"col\">Seeds</th>"
-      "<th scope=\"col\">Accuracy, %</th><th scope=\"col\">Best, %</th><th scope=\"col\">Test loss</th>"
-      "<th scope=\"col\">Difference, points</th><th class=\"left\" scope=\"col\">Baseline</th>"
-      "<th scope=\"col\">Diverged</th><th scope=\"col\">s/epoch</th></tr></thead>\n<tbody>\n";
+std::string arms_html(const Run& run) {
+  page::Table table{{{"Arm", true},
+                     {"Seeds"},
+                     {"Accuracy, %"},
+                     {"Best, %"},
+                     {"Test loss"},
+                     {"Difference, points"},
+                     {"Baseline", true},
+                     {"Diverged"},
+                     {"s/epoch"}},
+                    {}};
   const auto rows = summarize(run);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const Row& row = rows[i];
-    html += "<tr><th scope=\"row\"><span class=\"swatch series-" + std::to_string(i % kSeriesColours) + "\"></span>" +
-            escape_html(row.arm) + "</th><td>" + std::to_string(row.completed) +
-            (row.completed < run.seeds.size() ? " of " + std::to_string(run.seeds.size()) : "") + "</td><td>" +
-            (row.accuracy ? plus_minus(fixed(100 * *row.accuracy, 2), percent(row.accuracy_ci95), 2) : kNone) +
-            "</td><td>" + (row.best_accuracy ? fixed(100 * *row.best_accuracy, 2) : kNone) + "</td><td>" +
-            (row.loss ? fixed(*row.loss, 4) : kNone) + "</td>" + difference_cell(row) + "<td class=\"left\">" +
-            (row.baseline.empty() ? kNone : escape_html(row.baseline)) + "</td><td" +
-            (row.diverged > 0 ? " class=\"bad\"" : "") + ">" + std::to_string(row.diverged) + "</td><td>" +
-            (row.seconds_per_epoch ? fixed(*row.seconds_per_epoch, 3) : kNone) + "</td></tr>\n";
+    const std::string planned =
+        row.completed < run.seeds.size() ? " of " + std::to_string(run.seeds.size()) : std::string();
+    table.rows.push_back({{.text = row.arm, .swatch = i},
+                          {std::to_string(row.completed) + planned},
+                          {percent(row.accuracy), percent(row.accuracy_ci95)},
+                          {percent(row.best_accuracy)},
+                          {row.loss ? fixed(*row.loss, 4) : ""},
+                          difference_cell(row),
+                          {row.baseline},
+                          {.text = std::to_string(row.diverged), .css = row.diverged > 0 ? "bad" : ""},
+                          {row.seconds_per_epoch ? fixed(*row.seconds_per_epoch, 3) : ""}});
   }
-  return html +
-         "</tbody>\n</table>\n</div>\n<p class=\"note\">Seeds: runs that completed. Accuracy: on the test data after "
-         "the "
-         "last epoch, ± the half width of its 95 % interval (Student’s t over the seeds). Best: the mean of each "
-         "seed’s "
-         "best epoch, chosen on the test data, so it flatters. Difference: in accuracy to the baseline, paired by "
-         "seed; "
-         "▲ above and ▼ below it by more than the 95 % interval. s/epoch: the median, training only.</p>\n";
+  return "<h2>All arms</h2>\n" + table_html(table, "All arms") +
+         page::note(
+             "Seeds: runs that completed. Accuracy: on the test data after the last epoch, ± the half width of its "
+             "95 % interval (Student’s t over the seeds). Best: the mean of each seed’s best epoch, chosen on the test "
+             "data, so it flatters. Difference: in accuracy to the baseline, paired by seed; ▲ above and ▼ below it by "
+             "more than the 95 % interval. s/epoch: the median, training only.");
 }
 
 const char* outcome_text(Outcome outcome) {
@@ -368,30 +360,36 @@ const char* outcome_text(Outcome outcome) {
 }
 
 std::string seeds_html(const Run& run) {
-  std::string html =
-      "<details>\n<summary>Every run</summary>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" "
-      "aria-label=\"Every run\">\n<table>\n<thead><tr><th class=\"left\" scope=\"col\">Arm</th>"
-      "<th scope=\"col\">Seed</th><th class=\"left\" scope=\"col\">Outcome</th><th scope=\"col\">Last epoch</th>"
-      "<th scope=\"col\">Accuracy, %</th><th scope=\"col\">Best, %</th><th scope=\"col\">Test loss</th>"
-      "<th scope=\"col\">Training loss</th><th scope=\"col\">Batches refused</th></tr></thead>\n<tbody>\n";
+  page::Table table{{{"Arm", true},
+                     {"Seed"},
+                     {"Outcome", true},
+                     {"Last epoch"},
+                     {"Accuracy, %"},
+                     {"Best, %"},
+                     {"Test loss"},
+                     {"Training loss"},
+                     {"Batches refused"}},
+                    {}};
   for (const Trial& trial : run.trials) {
-    html += "<tr><th scope=\"row\">" + escape_html(run.arms[trial.arm].name) + "</th><td>" +
-            std::to_string(trial.seed) + "</td><td class=\"left\">" + outcome_text(trial.outcome);
-    if (!trial.divergence.empty()) html += " (" + escape_html(trial.divergence) + ")";
-    html += "</td>";
+    std::string outcome = outcome_text(trial.outcome);
+    if (!trial.divergence.empty()) outcome += " (" + trial.divergence + ")";
+    std::vector<Cell> row = {{run.arms[trial.arm].name}, {std::to_string(trial.seed)}, {outcome}};
     if (trial.epochs.empty()) {
-      for (int i = 0; i < 5; ++i) html += "<td>" + kNone + "</td>";
+      row.resize(8);
     } else {
       const Epoch& last = trial.epochs.back();
       double best = last.test_accuracy;
       for (const Epoch& epoch : trial.epochs) best = std::max(best, epoch.test_accuracy);
-      html += "<td>" + std::to_string(last.epoch) + "</td><td>" + fixed(100 * last.test_accuracy, 2) + "</td><td>" +
-              fixed(100 * best, 2) + "</td><td>" + fixed(last.test_loss, 4) + "</td><td>" +
-              (last.train_loss ? fixed(*last.train_loss, 4) : kNone) + "</td>";
+      row.push_back({std::to_string(last.epoch)});
+      row.push_back({percent(last.test_accuracy)});
+      row.push_back({percent(best)});
+      row.push_back({fixed(last.test_loss, 4)});
+      row.push_back({last.train_loss ? fixed(*last.train_loss, 4) : ""});
     }
-    html += "<td>" + std::to_string(trial.skipped_batches) + "</td></tr>\n";
+    row.push_back({std::to_string(trial.skipped_batches)});
+    table.rows.push_back(std::move(row));
   }
-  return html + "</tbody>\n</table>\n</div>\n</details>\n";
+  return "<details>\n<summary>Every run</summary>\n" + table_html(table, "Every run") + "</details>\n";
 }
 
 std::string shell_quoted(const std::string& word) {
@@ -429,12 +427,8 @@ std::string details_html(const Run& run) {
 std::string report_html(const Run& run) {
   const std::string title =
       "ANAct: " + counted(run.arms.size(), "arm") + " on " + run.data_name + ", " + counted(run.seeds.size(), "seed");
-  std::string html =
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n" +
-      element("title", title) + "<style>" + std::string(kStyle) + "</style>\n</head>\n<body>\n";
-  html += header_html(run) + "<main>\n<h2>Result</h2>\n" + element("p", conclusion(run)) + table_html(run) +
-          accuracy_html(run) + loss_html(run);
+  std::string html = header_html(run) + "<main>\n<h2>Result</h2>\n" + element("p", conclusion(run)) + arms_html(run) +
+                     accuracy_html(run) + loss_html(run);
   html += profiles_html(
       run, &Layers::gradient_variance, "How the gradient passes through the layers", "Variance of the gradient",
       "A flat line means that the gradient keeps its variance from layer to layer, which is the "
@@ -446,8 +440,7 @@ std::string report_html(const Run& run) {
                     "A flat line means that the activations keep their size from layer to layer, which is the "
                     "normalization property going forward. A line that falls towards the last layer is a signal that "
                     "dies out, one that rises is a signal that grows without bound.");
-  return html + lambda_html(run) + details_html(run) + "</main>\n<script>" + std::string(kScript) +
-         "</script>\n</body>\n</html>\n";
+  return page::document(title, html + lambda_html(run) + details_html(run) + "</main>\n", page::kScript);
 }
 
 }  // namespace anact::report

@@ -1,6 +1,7 @@
 #include "report/run.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -154,8 +155,9 @@ void load_configuration(const std::filesystem::path& path, Run& run) {
   if (const std::uint64_t schema = config.count("schema"); schema != 1) {
     config.wrong("schema", "expected 1, found " + std::to_string(schema) + ": written by another version");
   }
-  if (const std::string command = config.text("command"); command != "compare" && command != "train") {
-    config.wrong("command", "expected \"compare\" or \"train\", found \"" + command + "\"");
+  constexpr std::array kCommands{"compare", "train", "probe", "study"};
+  if (const auto command = config.text("command"); std::ranges::find(kCommands, command) == kCommands.end()) {
+    config.wrong("command", "expected \"compare\", \"train\", \"probe\" or \"study\", found \"" + command + "\"");
   }
   run.configuration = json.dump(2, ' ', false, Json::error_handler_t::replace);
   if (config.has("preset")) run.preset = config.text("preset");

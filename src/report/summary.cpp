@@ -4,10 +4,16 @@
 #include <cmath>
 
 #include "io/csv.h"
-#include "report/text.h"
+#include "page/table.h"
+#include "page/text.h"
 
 namespace anact::report {
 namespace {
+
+using page::counted;
+using page::enumerate;
+using page::fixed;
+using page::percent;
 
 double best_accuracy(const Trial& trial) {
   const auto less = [](const Epoch& a, const Epoch& b) { return a.test_accuracy < b.test_accuracy; };
@@ -49,54 +55,11 @@ void compare(const Run& run, std::size_t arm, std::size_t baseline, Row& row) {
   }
 }
 
-std::string csv_number(const std::optional<double>& value) { return value ? significant(*value, 6) : ""; }
-
-// Control characters would move the cursor, a bar would end the cell.
-std::string cell(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    if (c == '|') safe += '\\';
-    safe += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  }
-  return safe;
-}
-
-// Code points, which for the names in use is what a terminal shows.
-std::size_t width(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
-std::string aligned(const std::vector<std::vector<std::string>>& lines, const std::vector<bool>& left) {
-  std::vector<std::size_t> widths(left.size(), 2);
-  for (const auto& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], width(line[i]));
-  }
-  std::string text;
-  for (std::size_t row = 0; row < lines.size(); ++row) {
-    for (std::size_t i = 0; i < left.size(); ++i) {
-      const std::string padding(widths[i] - width(lines[row][i]), ' ');
-      text += "| " + (left[i] ? lines[row][i] + padding : padding + lines[row][i]) + " ";
-    }
-    text += "|\n";
-    if (row > 0) continue;
-    for (std::size_t i = 0; i < left.size(); ++i) {
-      const std::string rule(widths[i] + 1, '-');
-      text += left[i] ? "|:" + rule : "|" + rule + ":";
-    }
-    text += "|\n";
-  }
-  return text;
-}
+std::string csv_number(const std::optional<double>& value) { return value ? page::significant(*value, 6) : ""; }
 
 std::string points(const Difference& difference) {
-  std::string text = signed_fixed(100 * difference.mean, 2);
-  if (difference.interval) text += " ± " + fixed(100 * *difference.interval, 2);
-  return text;
-}
-
-std::string counted(std::size_t count, const std::string& noun) {
-  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+  const std::string text = page::signed_fixed(100 * difference.mean, 2);
+  return difference.interval ? text + " ± " + percent(difference.interval) : text;
 }
 
 }  // namespace
@@ -145,28 +108,34 @@ std::string summary_csv(const Run& run) {
 }
 
 std::string summary_table(const Run& run) {
-  const std::string none = "–";
-  std::vector<std::vector<std::string>> lines = {
-      {"arm", "seeds", "accuracy, %", "best, %", "test loss", "difference, points", "baseline", "diverged", "s/epoch"}};
+  page::Table rows{{{"arm", true},
+                    {"seeds"},
+                    {"accuracy, %"},
+                    {"best, %"},
+                    {"test loss"},
+                    {"difference, points"},
+                    {"baseline", true},
+                    {"diverged"},
+                    {"s/epoch"}},
+                   {}};
   for (const Row& row : summarize(run)) {
-    std::string accuracy = row.accuracy ? fixed(100 * *row.accuracy, 2) : none;
-    if (row.accuracy_ci95) accuracy += " ± " + fixed(100 * *row.accuracy_ci95, 2);
-    std::string difference = none;
-    if (row.difference) difference = points(*row.difference);
-    if (!row.no_difference.empty()) difference = row.no_difference;
-    lines.push_back({cell(row.arm), std::to_string(row.completed) + "/" + std::to_string(run.seeds.size()), accuracy,
-                     row.best_accuracy ? fixed(100 * *row.best_accuracy, 2) : none,
-                     row.loss ? fixed(*row.loss, 4) : none, cell(difference),
-                     row.baseline.empty() ? none : cell(row.baseline), std::to_string(row.diverged),
-                     row.seconds_per_epoch ? fixed(*row.seconds_per_epoch, 3) : none});
+    rows.rows.push_back({{row.arm},
+                         {std::to_string(row.completed) + "/" + std::to_string(run.seeds.size())},
+                         {percent(row.accuracy), percent(row.accuracy_ci95)},
+                         {percent(row.best_accuracy)},
+                         {row.loss ? fixed(*row.loss, 4) : ""},
+                         {row.difference ? points(*row.difference) : row.no_difference},
+                         {row.baseline},
+                         {std::to_string(row.diverged)},
+                         {row.seconds_per_epoch ? fixed(*row.seconds_per_epoch, 3) : ""}});
   }
-  std::string table = aligned(lines, {true, false, false, false, false, false, true, false, false});
+  std::string table = table_markdown(rows);
   table +=
       "\nTest accuracy after the last epoch; ± is the half width of the 95 % interval (Student's t over the seeds).\n"
       "Differences are paired by seed. Seeds: completed of planned.\n";
   if (run.partial) {
     table += "Partial: " + std::to_string(run.ended()) + " of " + std::to_string(run.planned()) + " runs ended" +
-             (run.reason.empty() ? "" : " (" + cell(run.reason) + ")") + ".\n";
+             (run.reason.empty() ? "" : " (" + page::plain_cell(run.reason) + ")") + ".\n";
   }
   return table;
 }

@@ -185,7 +185,7 @@ TEST(LoadRunErrors, NameTheMemberOfTheConfiguration) {
   EXPECT_EQ(config([](Json& c) { c["schema"] = 2; }),
             file + "'schema': expected 1, found 2: written by another version");
   EXPECT_EQ(config([](Json& c) { c["command"] = "bench"; }),
-            file + "'command': expected \"compare\" or \"train\", found \"bench\"");
+            file + "'command': expected \"compare\", \"train\", \"probe\" or \"study\", found \"bench\"");
   EXPECT_EQ(config([](Json& c) { c.erase("data"); }), file + "'data': missing, expected an object");
   EXPECT_EQ(config([](Json& c) { c["data"] = "digits"; }), file + "'data': expected an object, found a string");
   EXPECT_EQ(config([](Json& c) { c["model"].erase("name"); }), file + "'model.name': missing, expected a string");

@@ -1,23 +1,20 @@
-#include "report/chart.h"
+#include "page/chart.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "report/text.h"
+#include "page/page_check.h"
 
-namespace anact::report {
+namespace anact::page {
 namespace {
+
+using test::count;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInf = std::numeric_limits<double>::infinity();
-
-std::size_t count(const std::string& text, const std::string& part) {
-  std::size_t found = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-  return found;
-}
 
 std::vector<std::string> labels(const std::vector<Tick>& ticks) {
   std::vector<std::string> found;
@@ -161,18 +158,114 @@ TEST(Legend, TellsEveryStyleApartByColourAndDash) {
   }
 }
 
-TEST(Text, WritesNumbersTheSameEverywhere) {
-  EXPECT_EQ(fixed(1234.5678, 2), "1234.57");
-  EXPECT_EQ(fixed(kNan, 2), "nan");
-  EXPECT_EQ(fixed(-kInf, 2), "-inf");
-  EXPECT_EQ(significant(1.0 / 3, 6), "0.333333");
-  EXPECT_EQ(significant(1e-7, 6), "1e-07");
-  EXPECT_EQ(signed_fixed(0.126, 2), "+0.13");
-  EXPECT_EQ(signed_fixed(-0.126, 2), "−0.13");
-  EXPECT_EQ(signed_fixed(-0.001, 2), "0.00");
-  EXPECT_EQ(enumerate({}), "");
-  EXPECT_EQ(enumerate({"a", "b", "c"}), "a, b and c");
+TEST(Chart, DrawsMarkersWithoutALine) {
+  Chart chart = chart_of({1, 2, kNan, 4}, false);
+  chart.series[0].stroke = Stroke::markers;
+  chart.series[0].points[1].label = "<b>fc2</b>";
+  const std::string svg = chart_html(chart);
+  EXPECT_EQ(count(svg, "<polyline"), 0u);
+  EXPECT_EQ(count(svg, "<path class=\"marker\""), 3u);
+  EXPECT_EQ(count(svg, "class=\"bar\""), 0u);
+  EXPECT_EQ(count(svg, "<title>&lt;b&gt;fc2&lt;/b&gt;: layer 1, 2</title>"), 1u) << svg;
+  EXPECT_EQ(count(svg, "<title>one: layer 0, 1</title>"), 1u);
+  chart.series[0].hollow = true;
+  EXPECT_EQ(count(chart_html(chart), "<path class=\"marker hollow\""), 3u);
+}
+
+TEST(Chart, DrawsErrorBarsOfMarkersWithinTheAxes) {
+  Chart chart;
+  chart.series = {{.name = "one",
+                   .points = {{.x = 5, .y = 5, .low = 0, .high = 10, .x_low = 0, .x_high = 10}, {.x = 4, .y = 6}},
+                   .stroke = Stroke::markers}};
+  const std::string svg = chart_html(chart);
+  // The bars alone span both axes: 10/10.8 of 52 to 470 and of 246 to 28, about the middles 261 and 137.
+  EXPECT_EQ(count(svg, "<path class=\"bar\" d=\"M261,237.9V36.1M67.5,137H454.5\"/>"), 1u) << svg;
+  EXPECT_EQ(count(svg, "class=\"bar\""), 1u);
+}
+
+TEST(Chart, DrawsSolidAndDashedLinesWithoutDots) {
+  for (const Stroke stroke : {Stroke::solid, Stroke::dashed}) {
+    Chart chart = chart_of({1, 2, kNan, 4}, false);
+    chart.series[0].stroke = stroke;
+    chart.series[0].style = 1;  // whose own pattern it does not take
+    const std::string svg = chart_html(chart);
+    EXPECT_EQ(count(svg, "<polyline"), 1u);
+    EXPECT_EQ(count(svg, "<title>one</title></polyline>"), 1u);
+    EXPECT_EQ(count(svg, "<circle"), 1u) << "the point without a neighbour";
+    EXPECT_EQ(count(svg, "stroke-dasharray"), stroke == Stroke::dashed ? 1u : 0u);
+    EXPECT_EQ(count(legend_html(chart.series), "stroke-dasharray"), stroke == Stroke::dashed ? 1u : 0u);
+  }
+}
+
+TEST(Chart, HasALogarithmicAxisAcross) {
+  Chart chart;
+  chart.log_x = true;
+  chart.series = {{.name = "one", .points = {{1, 1}, {10, 2}, {100, 3}, {0, 9}, {kInf, 9}}, .stroke = Stroke::markers}};
+  const std::string svg = chart_html(chart);
+  EXPECT_EQ(count(svg, "<path class=\"marker\""), 3u);
+  EXPECT_EQ(count(svg, "M261,"), 1u) << "10 lies half way between 1 and 100: " << svg;
+  EXPECT_EQ(count(svg, ">0</text>"), 0u);
+  EXPECT_NE(
+      svg.find("Not drawn: 1 point at or below zero, which a logarithmic axis cannot show and 1 point that is not "
+               "finite."),
+      std::string::npos)
+      << svg;
+  EXPECT_EQ(y_extent(chart.series, false, true), std::pair(1.0, 3.0)) << "what is not drawn does not count";
+}
+
+TEST(Chart, TakesARangeThatItShares) {
+  Chart chart = chart_of({1, 3}, false);
+  chart.x_range = std::pair(-1.0, 3.0);
+  chart.y_range = std::pair(1.0, 3.0);
+  const std::string svg = chart_html(chart);
+  // 0 lies at 1.16 of 4.32 from the edge at 52, 1 at the half of what lies between 52 and 470.
+  EXPECT_NE(svg.find("cx=\"164.2\""), std::string::npos) << svg;
+  EXPECT_NE(svg.find("cx=\"261\""), std::string::npos) << svg;
+  EXPECT_EQ(x_extent(chart.series, false), std::pair(0.0, 1.0));
+  EXPECT_EQ(x_extent(chart.series, true), std::pair(1.0, 1.0));
+  EXPECT_FALSE(x_extent({}, false));
+}
+
+TEST(Chart, NumbersOnlyWholeThingsAcrossUnlessToldOtherwise) {
+  Chart chart;
+  chart.series = {{.name = "one", .points = {{0, 1}, {1, 2}}}};
+  EXPECT_EQ(count(chart_html(chart), ">0.5</text>"), 0u);
+  chart.whole_x = false;
+  chart.series[0].points[0].y = chart.series[0].points[1].y = 7;
+  EXPECT_EQ(count(chart_html(chart), ">0.4</text>"), 1u) << chart_html(chart);
+}
+
+TEST(Chart, NamesThinLines) {
+  Chart chart = chart_of({1, 2}, false);
+  chart.thin = true;
+  const std::string svg = chart_html(chart);
+  EXPECT_EQ(count(svg, "class=\"chart thin\""), 1u);
+  EXPECT_EQ(count(svg, "<title>one</title></polyline>"), 1u);
+  EXPECT_EQ(count(svg, "<circle"), 0u);
+}
+
+TEST(SpreadIndices, HaveBothEndsAndEvenSteps) {
+  using Indices = std::vector<std::size_t>;
+  EXPECT_EQ(spread_indices(0, 3), Indices{});
+  EXPECT_EQ(spread_indices(5, 0), Indices{});
+  EXPECT_EQ(spread_indices(5, 1), Indices{0});
+  EXPECT_EQ(spread_indices(3, 9), (Indices{0, 1, 2}));
+  EXPECT_EQ(spread_indices(11, 3), (Indices{0, 5, 10}));
+  EXPECT_EQ(spread_indices(200, 60).size(), 60u);
+  EXPECT_EQ(spread_indices(200, 60).back(), 199u);
+}
+
+TEST(Legend, TellsEveryMarkerApartByColourAndShape) {
+  std::vector<std::string> looks;
+  for (std::size_t style = 0; style < 3 * kSeriesColours; ++style) {
+    std::string look = legend_html({{.name = "family", .style = style, .stroke = Stroke::markers}});
+    const std::string key = "data-series=\"a" + std::to_string(style) + "\"";
+    ASSERT_NE(look.find(key), std::string::npos);
+    look.replace(look.find(key), key.size(), "");
+    EXPECT_EQ(std::count(looks.begin(), looks.end(), look), 0) << style;
+    looks.push_back(look);
+  }
 }
 
 }  // namespace
-}  // namespace anact::report
+}  // namespace anact::page

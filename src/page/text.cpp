@@ -1,9 +1,9 @@
-#include "report/text.h"
+#include "page/text.h"
 
 #include <charconv>
 #include <cmath>
 
-namespace anact::report {
+namespace anact::page {
 namespace {
 
 std::string to_text(double value, std::chars_format format, int precision) {
@@ -25,6 +25,18 @@ std::string signed_fixed(double value, int decimals) {
 }
 
 std::string significant(double value, int digits) { return to_text(value, std::chars_format::general, digits); }
+
+std::string exact(double value) {
+  if (!std::isfinite(value)) return significant(value, 17);
+  char buffer[32];
+  return std::string(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
+}
+
+std::string counted(std::size_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+std::string percent(const std::optional<double>& fraction) { return fraction ? fixed(100 * *fraction, 2) : ""; }
 
 std::string enumerate(const std::vector<std::string>& items) {
   std::string text;
@@ -69,4 +81,4 @@ std::string escape_html(std::string_view text) {
   return escaped;
 }
 
-}  // namespace anact::report
+}  // namespace anact::page

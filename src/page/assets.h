@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-namespace anact::report {
+namespace anact::page {
 
 // Series colours: Okabe and Ito's, made darker or lighter until each stands out from its background.
 inline constexpr std::string_view kStyle = R"css(
@@ -14,6 +14,8 @@ inline constexpr std::string_view kStyle = R"css(
   --series-0: #0072b2; --series-1: #d1540a; --series-2: #00865f; --series-3: #a33e93;
   --series-4: #a87b00; --series-5: #3a9fd8; --series-6: #4f555c; --series-7: #86205a;
   --shade-0: #b9cfe6; --shade-1: #8fb2d8; --shade-2: #6494c6; --shade-3: #3f76ae; --shade-4: #20588f; --shade-5: #0a3a68;
+  --heat-0: #053061; --heat-1: #1b5a9c; --heat-2: #3480ba; --heat-3: #5fa5cf; --heat-4: #98c8e0; --heat-5: #c9e1ee;
+  --heat-6: #efefed; --heat-7: #fbdcc8; --heat-8: #f6b596; --heat-9: #e58368; --heat-10: #cb4f45; --heat-11: #a91b2c; --heat-12: #67001f;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -22,6 +24,8 @@ inline constexpr std::string_view kStyle = R"css(
     --series-0: #5aa9e6; --series-1: #ff8a4c; --series-2: #35c795; --series-3: #d78fce;
     --series-4: #e3b93c; --series-5: #a5dcff; --series-6: #c3c9d0; --series-7: #ef7ba9;
     --shade-0: #2c4663; --shade-1: #386391; --shade-2: #4a82bb; --shade-3: #68a1d8; --shade-4: #95c1ea; --shade-5: #cfe4fa;
+    --heat-0: #b9dcff; --heat-1: #82b8ea; --heat-2: #5596d0; --heat-3: #3a77ad; --heat-4: #2c5c85; --heat-5: #27465f;
+    --heat-6: #2b3138; --heat-7: #5c3a31; --heat-8: #85493a; --heat-9: #b05b45; --heat-10: #d97758; --heat-11: #f79d7f; --heat-12: #ffd0bd;
   }
 }
 * { box-sizing: border-box; }
@@ -73,8 +77,21 @@ figcaption { color: var(--muted); font-size: 0.95rem; margin-bottom: 0.5rem; max
 .tick, .axis { stroke: var(--muted); }
 .line, .cross { fill: none; stroke: var(--c); stroke-width: 1.9; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
 .cross { stroke-width: 2.4; }
+.thin .line { stroke-width: 1.1; }
 .dot { fill: var(--c); }
+.marker { fill: var(--c); stroke: var(--page); stroke-width: 0.6; }
+.hollow { fill: var(--page); stroke: var(--c); stroke-width: 1.5; }
+.bar { fill: none; stroke: var(--c); opacity: 0.55; vector-effect: non-scaling-stroke; }
 .band { fill: var(--c); opacity: 0.13; }
+.cells, .scale rect { shape-rendering: crispEdges; }
+.scale { display: block; width: 100%; max-width: 25rem; height: auto; margin-bottom: 0.7rem; }
+.scale text { font-size: 12.5px; fill: var(--muted); }
+.scale .middle { text-anchor: middle; }
+.scale .end { text-anchor: end; }
+.h0 { fill: var(--heat-0); } .h1 { fill: var(--heat-1); } .h2 { fill: var(--heat-2); } .h3 { fill: var(--heat-3); }
+.h4 { fill: var(--heat-4); } .h5 { fill: var(--heat-5); } .h6 { fill: var(--heat-6); } .h7 { fill: var(--heat-7); }
+.h8 { fill: var(--heat-8); } .h9 { fill: var(--heat-9); } .h10 { fill: var(--heat-10); } .h11 { fill: var(--heat-11); }
+.h12 { fill: var(--heat-12); }
 .legend { display: flex; flex-wrap: wrap; gap: 0.15rem 1.2rem; list-style: none; margin: 0 0 0.7rem; padding: 0; font-size: 0.875rem; }
 .legend li { display: inline-flex; align-items: center; gap: 0.45rem; min-width: 0; }
 .legend [role=button] { cursor: pointer; user-select: none; }
@@ -124,4 +141,4 @@ for (const item of document.querySelectorAll('.legend [data-series]')) {
 }
 )js";
 
-}  // namespace anact::report
+}  // namespace anact::page
