@@ -1,0 +1,392 @@
+#include "nn/operators.h"
+
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+
+#include "ops/arguments.h"
+
+namespace anact::nn {
+namespace {
+
+using Arguments = c10::ArrayRef<c10::IValue>;
+using Numbers = std::vector<std::int64_t>;
+using Decode = std::optional<Call> (*)(Arguments, const IsParameter&);
+
+at::Tensor tensor(const c10::IValue& value) { return value.isTensor() ? value.toTensor() : at::Tensor(); }
+
+double number(const c10::IValue& value) { return value.toScalar().toDouble(); }
+
+// As many numbers as there are dimensions: one stands for all.
+Numbers numbers(const c10::IValue& value, std::size_t dimensions) {
+  auto result = value.isInt() ? Numbers{value.toInt()} : value.toIntVector();
+  if (result.size() == 1) result.resize(dimensions, result.front());
+  return result;
+}
+
+double elements(const at::Tensor& tensor) { return static_cast<double>(tensor.numel()); }
+
+// Pairs of an output and of an element of its window that is an element of the input, along one dimension.
+double count_pairs(std::int64_t inputs, std::int64_t outputs, std::int64_t window, std::int64_t stride,
+                   std::int64_t padding, std::int64_t dilation) {
+  std::int64_t result = 0;
+  for (std::int64_t o = 0; o < outputs; ++o) {
+    for (std::int64_t k = 0; k < window; ++k) {
+      const std::int64_t place = o * stride - padding + k * dilation;
+      result += place >= 0 && place < inputs ? 1 : 0;
+    }
+  }
+  return static_cast<double>(result);
+}
+
+// Linear layers.
+
+std::optional<Call> linear(Arguments a, const IsParameter&) {
+  return LinearCall{.input = tensor(a[0]), .weight = tensor(a[1]), .bias = tensor(a[2])};
+}
+
+std::optional<Call> product(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias,
+                            const IsParameter& is_parameter) {
+  if (!weight.defined() || weight.dim() != 2 || !is_parameter(weight)) return std::nullopt;
+  return LinearCall{.input = input, .weight = weight, .bias = bias, .transposed = true};
+}
+
+std::optional<Call> matmul(Arguments a, const IsParameter& is_parameter) {
+  return product(tensor(a[0]), tensor(a[1]), {}, is_parameter);
+}
+
+std::optional<Call> addmm(Arguments a, const IsParameter& is_parameter) {
+  if (number(a[3]) != 1 || number(a[4]) != 1) return std::nullopt;
+  return product(tensor(a[1]), tensor(a[2]), tensor(a[0]), is_parameter);
+}
+
+// Convolutions.
+
+std::optional<Call> convolution(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias,
+                                const c10::IValue& stride, const c10::IValue& padding, const c10::IValue& dilation) {
+  if (weight.dim() < 3) return std::nullopt;
+  const auto dimensions = static_cast<std::size_t>(weight.dim()) - 2;
+  ConvolutionCall call{.input = input,
+                       .weight = weight,
+                       .bias = bias,
+                       .stride = numbers(stride, dimensions),
+                       .padding = {},
+                       .dilation = numbers(dilation, dimensions)};
+  if (padding.isString()) {
+    for (std::size_t d = 0; d < dimensions; ++d) {
+      const auto reach = call.dilation[d] * (weight.size(static_cast<std::int64_t>(d) + 2) - 1);
+      call.padding.push_back(padding.toStringRef() == "same" ? reach / 2 : 0);
+    }
+  } else {
+    call.padding = numbers(padding, dimensions);
+  }
+  return call;
+}
+
+std::optional<Call> convolution_nd(Arguments a, const IsParameter&) {
+  return convolution(tensor(a[0]), tensor(a[1]), tensor(a[2]), a[3], a[4], a[5]);
+}
+
+std::optional<Call> convolution_any(Arguments a, const IsParameter&) {
+  if (a[6].toBool()) return std::nullopt;  // transposed
+  return convolution(tensor(a[0]), tensor(a[1]), tensor(a[2]), a[3], a[4], a[5]);
+}
+
+std::optional<Call> batch_norm(Arguments a, const IsParameter&) {
+  return BatchNormCall{.input = tensor(a[0]),
+                       .weight = tensor(a[1]),
+                       .bias = tensor(a[2]),
+                       .running_mean = tensor(a[3]),
+                       .running_variance = tensor(a[4]),
+                       .batch_statistics = a[5].toBool(),
+                       .eps = a[7].toDouble()};
+}
+
+// Activations.
+
+std::optional<Call> activation(Arguments a, ActivationKind kind, double first = 0, double second = 0) {
+  return ActivationCall{.input = tensor(a[0]), .activation = {.kind = kind, .parameters = {first, second}}};
+}
+
+template <ActivationKind kind>
+std::optional<Call> plain(Arguments a, const IsParameter&) {
+  return activation(a, kind);
+}
+
+template <ActivationKind kind>
+std::optional<Call> with_parameter(Arguments a, const IsParameter&) {
+  return activation(a, kind, number(a[1]));
+}
+
+template <ActivationKind kind>
+std::optional<Call> with_two_parameters(Arguments a, const IsParameter&) {
+  return activation(a, kind, number(a[1]), number(a[2]));
+}
+
+std::optional<Call> elu_call(Arguments a, const IsParameter&) {
+  if (number(a[2]) != 1 || number(a[3]) != 1) return std::nullopt;
+  return activation(a, ActivationKind::elu, number(a[1]));
+}
+
+std::optional<Call> gelu_call(Arguments a, const IsParameter&) {
+  return activation(a, a[1].toStringRef() == "tanh" ? ActivationKind::gelu_tanh : ActivationKind::gelu);
+}
+
+// ANAct.
+
+Activation catalogue_activation(const c10::IValue& name, const c10::IValue& parameters) {
+  const auto& text = name.toStringRef();
+  return ops::decode_activation({text.data(), text.size()}, parameters.toDoubleVector());
+}
+
+// The options begin at `a`: solution, target, gain, centre, lambda_min, lambda_max.
+NormalizationOptions normalization(Arguments a) {
+  return {.solution = parse_solution(a[0].toStringRef()),
+          .target = parse_target(a[1].toStringRef()),
+          .gain = parse_gain(a[2].toStringRef()),
+          .centre = a[3].toBool(),
+          .lambda_min = a[4].toDouble(),
+          .lambda_max = a[5].toDouble()};
+}
+
+std::optional<Call> anact_forward(Arguments a, const IsParameter&) {
+  return ANActCall{.input = tensor(a[0]),
+                   .alpha = tensor(a[1]),
+                   .activation = catalogue_activation(a[7], a[8]),
+                   .normalization = normalization(a.slice(10)),
+                   .statistics = std::nullopt};
+}
+
+std::optional<Call> anact_evaluate(Arguments a, const IsParameter&) {
+  return ANActCall{.input = tensor(a[0]),
+                   .alpha = tensor(a[1]),
+                   .activation = catalogue_activation(a[6], a[7]),
+                   .normalization = normalization(a.slice(8)),
+                   .statistics = Statistics{.output_mean = tensor(a[2]).item<double>(),
+                                            .output_square = tensor(a[3]).item<double>(),
+                                            .input_variance = tensor(a[4]).item<double>(),
+                                            .backward_gain = tensor(a[5]).item<double>()}};
+}
+
+// What stands between layers.
+
+// Two tensors of one shape, one of each. A number, a bias that is broadcast and a tensor added to itself are something
+// else.
+std::optional<Call> sum(Arguments a, const IsParameter& is_parameter) {
+  const auto left = tensor(a[0]);
+  const auto right = tensor(a[1]);
+  if (!left.defined() || !right.defined() || left.sizes() != right.sizes() || left.is_same(right) ||
+      number(a[2]) != 1 || is_parameter(left) || is_parameter(right)) {
+    return std::nullopt;
+  }
+  return SumCall{left, right};
+}
+
+std::optional<Call> same(Arguments a, const IsParameter&) { return RearrangeCall{tensor(a[0]), nullptr}; }
+
+// Each output is one of the inputs, or (of padding with a constant) none.
+std::optional<Call> selection(Arguments a, const IsParameter&) {
+  return RearrangeCall{
+      tensor(a[0]), [](const at::Tensor& x, const at::Tensor& y) { return std::min(1.0, elements(y) / elements(x)); }};
+}
+
+std::optional<Call> max_pool(Arguments a, const IsParameter&) {
+  return RearrangeCall{tensor(a[0]),
+                       [](const at::Tensor& x, const at::Tensor& y) { return elements(y) / elements(x); }};
+}
+
+// Each output is the mean of as many inputs as there are to an output.
+std::optional<Call> mean(Arguments a, const IsParameter&) {
+  return RearrangeCall{tensor(a[0]), [](const at::Tensor& x, const at::Tensor& y) {
+                         const double share = elements(y) / elements(x);
+                         return share * share;
+                       }};
+}
+
+std::optional<Call> adaptive_mean(Arguments a, const IsParameter& is_parameter) {
+  const auto x = tensor(a[0]);
+  const auto sizes = numbers(a[1], 1);
+  // Windows overlap where the sizes do not divide.
+  for (std::size_t d = 0; d < sizes.size(); ++d) {
+    const auto size = x.size(x.dim() - static_cast<std::int64_t>(sizes.size() - d));
+    if (sizes[d] <= 0 || size % sizes[d] != 0) return std::nullopt;
+  }
+  return mean(a, is_parameter);
+}
+
+template <std::size_t dimensions>
+std::optional<Call> average_pool(Arguments a, const IsParameter&) {
+  const auto window = numbers(a[1], dimensions);
+  const auto stride = a[2].toIntVector().empty() ? window : numbers(a[2], dimensions);
+  const auto padding = numbers(a[3], dimensions);
+  const bool ceil = a[4].toBool();
+  const bool count_padding = a[5].toBool();
+  const bool padded = std::any_of(padding.begin(), padding.end(), [](std::int64_t p) { return p != 0; });
+  if (ceil || (padded && !count_padding) || (a.size() > 6 && !a[6].isNone())) return std::nullopt;
+  return RearrangeCall{tensor(a[0]), [window, stride, padding](const at::Tensor& x, const at::Tensor& y) {
+                         double result = 1;
+                         for (std::size_t d = 0; d < dimensions; ++d) {
+                           const auto dim = -static_cast<std::int64_t>(dimensions - d);
+                           const auto size = static_cast<double>(window[d]);
+                           result *= count_pairs(x.size(dim), y.size(dim), window[d], stride[d], padding[d], 1) /
+                                     (size * size * static_cast<double>(x.size(dim)));
+                         }
+                         return result;
+                       }};
+}
+
+// Of the probability p and whether it is training.
+std::optional<Call> dropout(Arguments a, const IsParameter&) {
+  const double p = a[1].toDouble();
+  if (!a[2].toBool() || p == 0) return RearrangeCall{tensor(a[0]), nullptr};
+  if (p >= 1) return std::nullopt;
+  return RearrangeCall{tensor(a[0]), [p](const at::Tensor&, const at::Tensor&) { return 1 / (1 - p); }};
+}
+
+std::optional<Call> pad(Arguments a, const IsParameter& is_parameter) {
+  if (a[2].toStringRef() != "constant") return std::nullopt;
+  return selection(a, is_parameter);
+}
+
+const std::unordered_map<std::string_view, Decode>& table() {
+  using enum ActivationKind;
+  static const std::unordered_map<std::string_view, Decode> result = {
+      {"aten::linear", linear},
+      {"aten::addmm", addmm},
+      {"aten::mm", matmul},
+      {"aten::matmul", matmul},
+      {"aten::conv1d", convolution_nd},
+      {"aten::conv2d", convolution_nd},
+      {"aten::conv3d", convolution_nd},
+      {"aten::convolution", convolution_any},
+      {"aten::batch_norm", batch_norm},
+      {"aten::relu", plain<relu>},
+      {"aten::relu_", plain<relu>},
+      {"aten::relu6", plain<relu6>},
+      {"aten::relu6_", plain<relu6>},
+      {"aten::leaky_relu", with_parameter<leaky_relu>},
+      {"aten::leaky_relu_", with_parameter<leaky_relu>},
+      {"aten::elu", elu_call},
+      {"aten::elu_", elu_call},
+      {"aten::selu", plain<selu>},
+      {"aten::selu_", plain<selu>},
+      {"aten::celu", with_parameter<celu>},
+      {"aten::celu_", with_parameter<celu>},
+      {"aten::gelu", gelu_call},
+      {"aten::gelu_", gelu_call},
+      {"aten::silu", plain<silu>},
+      {"aten::silu_", plain<silu>},
+      {"aten::mish", plain<mish>},
+      {"aten::mish_", plain<mish>},
+      {"aten::softplus", with_two_parameters<softplus>},
+      {"aten::tanh", plain<ActivationKind::tanh>},
+      {"aten::tanh_", plain<ActivationKind::tanh>},
+      {"aten::sigmoid", plain<sigmoid>},
+      {"aten::sigmoid_", plain<sigmoid>},
+      {"aten::log_sigmoid", plain<logsigmoid>},
+      {"aten::hardswish", plain<hardswish>},
+      {"aten::hardswish_", plain<hardswish>},
+      {"aten::hardsigmoid", plain<hardsigmoid>},
+      {"aten::hardsigmoid_", plain<hardsigmoid>},
+      {"aten::hardtanh", with_two_parameters<hardtanh>},
+      {"aten::hardtanh_", with_two_parameters<hardtanh>},
+      {"aten::softshrink", with_parameter<softshrink>},
+      {"anact::forward", anact_forward},
+      {"anact::evaluate", anact_evaluate},
+      {"aten::add", sum},
+      {"aten::add_", sum},
+      {"aten::alias", same},
+      {"aten::clone", same},
+      {"aten::contiguous", same},
+      {"aten::dropout", dropout},
+      {"aten::dropout_", dropout},
+      {"aten::feature_dropout", dropout},
+      {"aten::flatten", same},
+      {"aten::movedim", same},
+      {"aten::permute", same},
+      {"aten::reshape", same},
+      {"aten::squeeze", same},
+      {"aten::t", same},
+      {"aten::to", same},
+      {"aten::transpose", same},
+      {"aten::unflatten", same},
+      {"aten::unsqueeze", same},
+      {"aten::view", same},
+      {"aten::adaptive_avg_pool1d", adaptive_mean},
+      {"aten::adaptive_avg_pool2d", adaptive_mean},
+      {"aten::adaptive_avg_pool3d", adaptive_mean},
+      {"aten::avg_pool1d", average_pool<1>},
+      {"aten::avg_pool2d", average_pool<2>},
+      {"aten::avg_pool3d", average_pool<3>},
+      {"aten::constant_pad_nd", selection},
+      {"aten::max_pool1d", max_pool},
+      {"aten::max_pool2d", max_pool},
+      {"aten::max_pool3d", max_pool},
+      {"aten::max_pool2d_with_indices", max_pool},
+      {"aten::mean", mean},
+      {"aten::pad", pad},
+      {"aten::select", selection},
+      {"aten::slice", selection},
+  };
+  return result;
+}
+
+}  // namespace
+
+std::optional<Call> decode_call(std::string_view name, c10::ArrayRef<c10::IValue> arguments,
+                                const IsParameter& is_parameter) {
+  const auto found = table().find(name);
+  if (found == table().end()) return std::nullopt;
+  auto call = found->second(arguments, is_parameter);
+  if (call && !std::visit([](const auto& any) { return input_of(any).defined(); }, *call)) return std::nullopt;
+  return call;
+}
+
+bool is_closed(std::string_view name) {
+  return name == "aten::lstm" || name == "aten::gru" || name == "aten::rnn_tanh" || name == "aten::rnn_relu" ||
+         name == "aten::lstm_cell" || name == "aten::gru_cell" || name == "aten::rnn_tanh_cell" ||
+         name == "aten::rnn_relu_cell";
+}
+
+LinearMap linear_map(const LinearCall& call, double weight_second_moment, double bias_second_moment) {
+  const auto [in, out] = weight_fans(call);
+  return {.taps_in = in,
+          .taps_out = out,
+          .weight_second_moment = weight_second_moment,
+          .bias_second_moment = bias_second_moment};
+}
+
+LinearMap linear_map(const ConvolutionCall& call, const at::Tensor& output, double weight_second_moment,
+                     double bias_second_moment) {
+  // Each input channel leads to the outputs of its own group.
+  const auto groups = call.input.size(-1 - static_cast<std::int64_t>(call.stride.size())) / call.weight.size(1);
+  LinearMap result{.taps_in = static_cast<double>(call.weight.size(1)),
+                   .taps_out = static_cast<double>(call.weight.size(0)) / static_cast<double>(groups),
+                   .weight_second_moment = weight_second_moment,
+                   .bias_second_moment = bias_second_moment};
+  for (std::size_t d = 0; d < call.stride.size(); ++d) {
+    const auto dim = -static_cast<std::int64_t>(call.stride.size() - d);
+    const auto inputs = call.input.size(dim);
+    const auto outputs = output.size(dim);
+    const double pairs =
+        count_pairs(inputs, outputs, call.weight.size(dim), call.stride[d], call.padding[d], call.dilation[d]);
+    result.taps_in *= pairs / static_cast<double>(outputs);
+    result.taps_out *= pairs / static_cast<double>(inputs);
+  }
+  return result;
+}
+
+WeightFans weight_fans(const LinearCall& call) {
+  const auto rows = static_cast<double>(call.weight.size(0));
+  const auto columns = static_cast<double>(call.weight.dim() > 1 ? call.weight.size(1) : call.weight.size(0));
+  if (call.weight.dim() == 1) return {columns, 1};
+  return call.transposed ? WeightFans{rows, columns} : WeightFans{columns, rows};
+}
+
+WeightFans weight_fans(const ConvolutionCall& call) {
+  double kernel = 1;
+  for (std::int64_t dim = 2; dim < call.weight.dim(); ++dim) kernel *= static_cast<double>(call.weight.size(dim));
+  return {static_cast<double>(call.weight.size(1)) * kernel, static_cast<double>(call.weight.size(0)) * kernel};
+}
+
+}  // namespace anact::nn
