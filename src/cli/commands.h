@@ -33,6 +33,8 @@ auto usage(F f) {
 // `exit_code`. `arguments` is what followed the program's name; both must outlive the parsing.
 void add_train(CLI::App& app, const std::vector<std::string>& arguments, int& exit_code);
 void add_compare(CLI::App& app, const std::vector<std::string>& arguments, int& exit_code);
+void add_probe(CLI::App& app, const std::vector<std::string>& arguments, int& exit_code);
+void add_study(CLI::App& app, const std::vector<std::string>& arguments, int& exit_code);
 void add_data(CLI::App& app);
 void add_models(CLI::App& app);
 void add_bench(CLI::App& app);

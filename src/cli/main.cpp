@@ -58,6 +58,8 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   add_train(app, arguments, exit_code);
   add_compare(app, arguments, exit_code);
+  add_probe(app, arguments, exit_code);
+  add_study(app, arguments, exit_code);
   add_data(app);
   add_models(app);
   add_gains(app);

@@ -123,8 +123,12 @@ NamedTensors tensors_of(const io::Safetensors& file) {
 }
 
 std::vector<std::string> load_weights(torch::nn::Module& module, const std::filesystem::path& path) {
-  std::map<std::string, torch::Tensor> found;
-  for (auto& [name, tensor] : tensors_of(io::Safetensors(path))) found.emplace(name, std::move(tensor));
+  return load_weights(module, tensors_of(io::Safetensors(path)), path.string());
+}
+
+std::vector<std::string> load_weights(torch::nn::Module& module, const NamedTensors& tensors,
+                                      const std::string& source_name) {
+  const std::map<std::string, torch::Tensor> found(tensors.begin(), tensors.end());
   const auto of_anact = names_of_anact(module);
   const auto places = state(module);
   std::vector<std::string> kept;
@@ -152,7 +156,7 @@ std::vector<std::string> load_weights(torch::nn::Module& module, const std::file
                                     {"", misshapen}}) {
     if (!names.empty()) problems.append(problems.empty() ? "" : "; ").append(what).append(names.text());
   }
-  if (!problems.empty()) throw std::runtime_error("'" + path.string() + "': " + problems);
+  if (!problems.empty()) throw std::runtime_error("'" + source_name + "': " + problems);
   const torch::NoGradGuard no_grad;
   for (auto [name, tensor] : places) {
     if (const auto source = found.find(name); source != found.end()) tensor.copy_(source->second);

@@ -30,5 +30,8 @@ void save_tensors(const std::filesystem::path& path, const NamedTensors& tensors
 // or has another shape; nothing is changed then. What belongs to an ANAct module may be missing, so that a network with
 // ANAct can begin from weights that were trained without it; those keep their values, and their names are returned.
 std::vector<std::string> load_weights(torch::nn::Module& module, const std::filesystem::path& path);
+// The same for tensors that were read already; `source_name` is what errors call them.
+std::vector<std::string> load_weights(torch::nn::Module& module, const NamedTensors& tensors,
+                                      const std::string& source_name);
 
 }  // namespace anact::models

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "io/safetensors.h"
+#include "models/weights.h"
 #include "train/layers.h"
 
 namespace anact::train {
@@ -13,6 +15,8 @@ namespace {
 
 constexpr const char* kMetadata = "anact.run";
 constexpr int kSchema = 1;
+// What the names of the network's tensors begin with.
+const std::string kNetwork = "network.";
 
 nlohmann::ordered_json to_json(const RunState& state, const std::string& run) {
   return {{"schema", kSchema},
@@ -51,7 +55,7 @@ RunState from_json(const nlohmann::ordered_json& json) {
 // Every tensor that makes up a run's state; they share memory with the network and the optimizer.
 models::NamedTensors tensors_of(const models::Network& network, const Optimizer& optimizer) {
   models::NamedTensors tensors;
-  for (auto& [name, tensor] : models::state(network)) tensors.emplace_back("network." + name, tensor);
+  for (auto& [name, tensor] : models::state(network)) tensors.emplace_back(kNetwork + name, tensor);
   for (auto& [name, tensor] : optimizer.state()) tensors.emplace_back("optimizer." + name, tensor);
   return tensors;
 }
@@ -108,6 +112,16 @@ RunState load_checkpoint(const std::filesystem::path& path, const std::string& r
   const torch::NoGradGuard no_grad;
   for (const auto& [name, target] : targets) target.copy_(stored.at(name));
   return state;
+}
+
+void load_network(models::Network& network, const std::filesystem::path& path) {
+  const io::Safetensors file(path);
+  auto tensors = models::tensors_of(file);
+  if (file.metadata().contains(kMetadata)) {
+    std::erase_if(tensors, [](const auto& named) { return !named.first.starts_with(kNetwork); });
+    for (auto& named : tensors) named.first.erase(0, kNetwork.size());
+  }
+  models::load_weights(network, tensors, path.string());
 }
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step) {

@@ -39,6 +39,9 @@ void save_checkpoint(const std::filesystem::path& path, const std::string& run, 
 [[nodiscard]] RunState load_checkpoint(const std::filesystem::path& path, const std::string& run,
                                        models::Network& network, Optimizer& optimizer);
 
+// Fills the network from a file of weights, or from a checkpoint's. Throws as models::load_weights does.
+void load_network(models::Network& network, const std::filesystem::path& path);
+
 // folder/step-000000000123.safetensors.
 [[nodiscard]] std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step);
 

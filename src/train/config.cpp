@@ -47,9 +47,10 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"model", "blocks", "--blocks", &Config::blocks, "cnn: convolutions to a stage"},
     {"model", "batch_norm", "--batch-norm", &Config::batch_norm, "mlp, cnn: BatchNorm before each activation"},
     {"model", "stem", "--stem", &Config::stem, "resnet18, 34, 50: cifar, tiny-imagenet or imagenet"},
-    {"model", "weights", "--weights", &Config::weights, "A safetensors file to begin from"},
+    {"model", "weights", "--weights", &Config::weights, "A safetensors file to begin from, or a checkpoint"},
 
     {"training", "epochs", "--epochs", &Config::epochs, "Passes over the training samples; 0 only evaluates"},
+    {"training", "steps", "--steps", &Config::steps, "End after so many steps, if not earlier; 0: after all epochs"},
     {"training", "batch_size", "--batch-size", &Config::batch_size, "Samples to a step"},
     {"training", "accumulate", "--accumulate", &Config::accumulate, "Parts in which a step's gradient is computed"},
     {"training", "optimizer", "--optimizer", &Config::optimizer, "sgd or adamw"},
@@ -412,6 +413,7 @@ void validate(const Config& config) {
   if (config.widths.empty()) throw std::invalid_argument("widths is empty; it must have a width for each stage");
   (void)models::parse_stem(config.stem);
   check.whole(&Config::epochs, 0, 1000000);
+  check.whole(&Config::steps, 0, 1000000000);
   check.whole(&Config::batch_size, 2, 1000000);
   check.whole(&Config::accumulate, 1, config.batch_size / 2);
   check.one_of(&Config::optimizer, {"sgd", "adamw"});

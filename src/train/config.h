@@ -44,6 +44,7 @@ struct Config {
   std::string weights;
   // [training]
   std::int64_t epochs = 12;
+  std::int64_t steps = 0;
   std::int64_t batch_size = 64;
   std::int64_t accumulate = 1;
   std::string optimizer = "sgd";

@@ -50,6 +50,7 @@ bool has_meaning(const Config& config, const Setting& setting) {
   if (is({"label_smoothing"})) return config.label_smoothing > 0;
   if (is({"clip_norm"})) return config.clip_norm > 0;
   if (is({"accumulate"})) return config.accumulate > 1;
+  if (is({"steps"})) return config.steps > 0;
   return true;
 }
 

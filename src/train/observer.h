@@ -1,6 +1,8 @@
 // What a training tells whoever watches it.
 #pragma once
 
+#include <torch/nn/module.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -35,6 +37,9 @@ struct RunResult {
 class Observer {
  public:
   virtual ~Observer() = default;
+  // Before the run's first step; the network lives until the run ends.
+  virtual void run_started(const torch::nn::Module& /*network*/, const Progress& /*progress*/) {}
+  // After each of the optimizer's steps.
   virtual void step(const Progress& progress) = 0;
   // `line` is the epoch's line of log.txt, `seconds` how long its training took.
   virtual void epoch_ended(const std::string& line, double seconds) = 0;

@@ -74,7 +74,8 @@ Schedule make_schedule(const Config& config, double learning_rate, std::int64_t 
   Schedule schedule{
       .kind = parse_schedule(config.schedule),
       .learning_rate = learning_rate,
-      .steps = steps_per_epoch * config.epochs,
+      .steps =
+          config.steps > 0 ? std::min(config.steps, steps_per_epoch * config.epochs) : steps_per_epoch * config.epochs,
       .warmup_steps = std::llround(config.warmup_epochs * static_cast<double>(steps_per_epoch)),
       .milestones = {},
       .gamma = config.gamma,
@@ -143,7 +144,7 @@ Run::Run(const RunContext& context, const Arm& arm, std::int64_t seed, std::size
   progress_.epochs = config_.epochs;
   progress_.steps = schedule_.steps;
   network_->initialize(arm.weights(), generator(seed, Purpose::weights));
-  if (!config_.weights.empty()) models::load_weights(*network_, config_.weights);
+  if (!config_.weights.empty()) load_network(*network_, config_.weights);
   if (config_.channels_last) to_channels_last(*network_);
   network_->to(device_);
   optimizer_.emplace(*network_, config_);
@@ -170,10 +171,13 @@ std::optional<Sizes> Run::resume() {
 
 bool Run::wants_checkpoints() const { return config_.checkpoint_epochs > 0 || config_.checkpoint_minutes > 0; }
 
+bool Run::reached_steps() const { return config_.steps > 0 && state_.step >= config_.steps; }
+
 bool Run::train(RunFolder& out) {
   const auto start = Clock::now();
   const double seconds_before = state_.run_seconds;
   out_ = &out;
+  context_.observer.run_started(*network_, progress_);
   if (config_.tensorboard) {
     const auto folder = context_.folder / "tensorboard" / label_;
     std::filesystem::create_directories(folder);
@@ -187,7 +191,7 @@ bool Run::train(RunFolder& out) {
   } else {
     record_epoch(0);
   }
-  while (divergence_.empty() && state_.epoch < config_.epochs) {
+  while (divergence_.empty() && state_.epoch < config_.epochs && !reached_steps()) {
     const bool whole = train_epoch(state_.epoch + 1);
     state_.run_seconds = seconds_before + seconds_since(start);
     if (!divergence_.empty()) break;
@@ -263,6 +267,7 @@ bool Run::train_epoch(std::int64_t epoch) {
     context_.observer.step(progress_);
     keep_time();
     if (state_.step % kLogSteps == 0) log_step(epoch);
+    if (reached_steps()) break;
     if (config_.checkpoint_minutes > 0 && seconds_since(checkpoint_time_) >= 60 * config_.checkpoint_minutes) {
       save_checkpoint();
       // Writing it is not training.

@@ -65,6 +65,7 @@ class Run {
   void save_weights(const char* name) const;
   void save_checkpoint();
   [[nodiscard]] bool wants_checkpoints() const;
+  [[nodiscard]] bool reached_steps() const;
   [[nodiscard]] double learning_rate(std::int64_t step) const { return schedule_.rate(step); }
 
   RunContext context_;

@@ -1,0 +1,166 @@
+#include "cli/training.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "cli/status_line.h"
+#include "io/atomic_file.h"
+
+namespace anact::cli {
+namespace {
+
+// The first Ctrl-C asks for a clean end, a second one ends at once.
+void on_signal(int) {
+  stop = true;
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
+}
+
+std::string default_output(const std::string& command) {
+  const std::time_t time = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&time, &local);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &local);
+  return "runs/" + command + "-" + text;
+}
+
+// What a run writes; the configuration last, so that an interrupted removal leaves what can be removed again.
+constexpr const char* kRunFiles[] = {
+    "report.html", "summary.csv",   "probe.csv",        "probe.html",  "runs.csv",    "correlations.csv",
+    "study.html",  "metrics.jsonl", "metrics.csv",      "log.txt",     "tensorboard", "checkpoints",
+    "weights",     "config.toml",   "environment.json", "status.json", "config.json"};
+
+// Whether `folder` holds a run's configuration. Other programs have a config.json too.
+bool holds_run(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_regular_file(folder / "config.json")) return false;
+  const auto config = nlohmann::json::parse(io::read_file(folder / "config.json"), nullptr, false);
+  if (!config.is_object() || !config.contains("schema")) return false;
+  const auto command = config.value("command", nlohmann::json());
+  return command == "compare" || command == "train" || command == "probe" || command == "study";
+}
+
+}  // namespace
+
+std::atomic<bool> stop = false;
+
+void watch_signals() {
+  signal(SIGINT, on_signal);
+  signal(SIGTERM, on_signal);
+}
+
+std::filesystem::path prepare_folder(const TrainingOptions& options) {
+  namespace fs = std::filesystem;
+  const fs::path folder = options.output.empty() ? default_output(options.invocation.command) : options.output;
+  std::error_code error;
+  if (fs::exists(folder) && !fs::is_directory(folder)) {
+    throw UsageError("the output '" + folder.string() + "' is not a folder");
+  }
+  if (fs::exists(folder) && !fs::is_empty(folder)) {
+    if (!options.overwrite) {
+      throw UsageError("the output folder '" + folder.string() +
+                       "' is not empty; name another one, add --overwrite to replace the run in it, or go on with that "
+                       "run by `anact train --resume`");
+    }
+    if (!holds_run(folder)) {
+      throw UsageError("the output folder '" + folder.string() + "' holds no run, so --overwrite leaves it alone");
+    }
+    for (const char* name : kRunFiles) {
+      fs::remove_all(folder / name, error);
+      if (error) throw std::runtime_error("cannot remove '" + (folder / name).string() + "': " + error.message());
+    }
+  }
+  fs::create_directories(folder, error);
+  if (error) throw std::runtime_error("cannot create the output folder '" + folder.string() + "': " + error.message());
+  return folder;
+}
+
+train::Config with_flags(train::Config config, const TrainingOptions& options) {
+  for (const auto& setting : train::settings()) {
+    if (options.given.at(setting.flag)->count() == 0) continue;
+    const auto& values = options.flags.at(setting.flag);
+    // A flag alone has no value.
+    train::set(config, setting, values.empty() ? std::vector<std::string>{""} : values);
+  }
+  return config;
+}
+
+train::Config configure(const TrainingOptions& options) {
+  train::Config config;
+  const auto& preset = options.flags.at("--preset");
+  if (!options.config.empty()) {
+    train::apply_toml(config, io::read_file(options.config), options.config);
+  } else if (const auto& name = preset.empty() ? options.preset : preset.back(); !name.empty()) {
+    train::apply_preset(config, name);
+  }
+  const bool named = options.given.at("--arms")->count() > 0 || !options.config.empty();
+  if (!named && !options.arms.empty()) config.arms = options.arms;
+  return with_flags(config, options);
+}
+
+train::Config configure_and_validate(const TrainingOptions& options) {
+  return usage([&] {
+    auto config = configure(options);
+    train::validate(config);
+    return config;
+  });
+}
+
+data::Dataset open_with_progress(const train::Config& config) {
+  StatusLine line;
+  auto dataset = train::open_dataset(config, [&](std::int64_t done, std::int64_t of) {
+    line.show("Decoding the images, kept for the next time: " + std::to_string(done) + " of " + std::to_string(of));
+  });
+  line.clear();
+  return dataset;
+}
+
+std::string preset_names() {
+  std::string text;
+  for (const auto& preset : train::presets()) text.append(text.empty() ? "" : ", ").append(preset.name);
+  return text;
+}
+
+void add_training_flags(CLI::App& command, const std::shared_ptr<TrainingOptions>& options) {
+  train::Config defaults;
+  if (!options->preset.empty()) train::apply_preset(defaults, options->preset);
+  if (!options->arms.empty()) defaults.arms = options->arms;
+  for (const auto& setting : train::settings()) {
+    auto& values = options->flags[setting.flag];
+    std::string help(setting.help);
+    if (setting.flag == "--preset") help += ": " + preset_names();
+    auto* option = command.add_option(std::string(setting.flag), values, help)->group(std::string(setting.section));
+    options->given[setting.flag] = option;
+    const bool list = std::holds_alternative<std::vector<std::string> train::Config::*>(setting.member) ||
+                      std::holds_alternative<std::vector<std::int64_t> train::Config::*>(setting.member);
+    const bool is_switch = std::holds_alternative<bool train::Config::*>(setting.member);
+    const bool is_number = std::holds_alternative<double train::Config::*>(setting.member);
+    const bool is_whole = std::holds_alternative<std::int64_t train::Config::*>(setting.member) ||
+                          std::holds_alternative<std::vector<std::int64_t> train::Config::*>(setting.member);
+    option->type_name(is_number ? "NUMBER" : is_whole ? "INT" : "TEXT");
+    if (list) {
+      option->expected(1, CLI::detail::expected_max_vector_size);
+    } else {
+      option->expected(1)->take_last();
+    }
+    auto text = train::to_text(defaults, setting);
+    if (is_switch) {
+      // CLI11 takes a default text for the value of a flag alone, so --help gets it another way.
+      option->expected(0, 1)->type_name(text == "true" ? "ON/OFF=on" : "ON/OFF=off");
+      continue;
+    }
+    std::erase_if(text, [](char c) { return c == '"' || c == '[' || c == ']' || c == ','; });
+    option->default_str(text);
+  }
+  command.add_option("--config", options->config, "TOML file of settings; see --print-config")->excludes("--preset");
+  command.add_flag("--print-config", options->print_config, "Print all settings as such a file, and end");
+  command.add_option("--output", options->output,
+                     "Folder to write; default: runs/" + options->invocation.command + "-DATE-TIME");
+  command.add_flag("--overwrite", options->overwrite, "Replace the run that the output folder holds");
+}
+
+}  // namespace anact::cli

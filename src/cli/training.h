@@ -1,0 +1,53 @@
+// What the commands that train have in common: the flags of all settings, the configuration they make, the folder.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/commands.h"
+#include "data/dataset.h"
+#include "train/config.h"
+#include "train/experiment.h"
+
+namespace anact::cli {
+
+struct TrainingOptions {
+  train::Invocation invocation;
+  std::string preset;             // that the command begins from, unless the user names one
+  std::vector<std::string> arms;  // of the command, unless the user names some; empty: the preset's
+  std::map<std::string_view, std::vector<std::string>> flags;  // what followed each flag of a setting
+  std::map<std::string_view, const CLI::Option*> given;        // whether a flag was given
+  std::string config;
+  std::string output;
+  bool overwrite = false;
+  bool print_config = false;
+};
+
+// Becomes true at the first Ctrl-C after watch_signals(); a second one ends the program.
+extern std::atomic<bool> stop;
+void watch_signals();
+
+// `command` with a flag for each setting, and --config, --print-config, --output and --overwrite.
+void add_training_flags(CLI::App& command, const std::shared_ptr<TrainingOptions>& options);
+
+// `config` changed by the flags; and the whole configuration: preset or file, then flags.
+[[nodiscard]] train::Config with_flags(train::Config config, const TrainingOptions& options);
+[[nodiscard]] train::Config configure(const TrainingOptions& options);
+// The same, checked. Throws UsageError.
+[[nodiscard]] train::Config configure_and_validate(const TrainingOptions& options);
+
+[[nodiscard]] data::Dataset open_with_progress(const train::Config& config);
+
+// The folder that the options name, else runs/COMMAND-DATE-TIME; made, and without a run. One that is not empty is
+// refused; with --overwrite, a run folder is emptied of what a run writes, and anything else is refused still.
+[[nodiscard]] std::filesystem::path prepare_folder(const TrainingOptions& options);
+
+// "digits, mnist-mlp, ...".
+[[nodiscard]] std::string preset_names();
+
+}  // namespace anact::cli
