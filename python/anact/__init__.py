@@ -39,5 +39,7 @@ from anact.modules import NSiLU as NSiLU
 from anact.modules import NSoftplus as NSoftplus
 from anact.modules import NSwish as NSwish
 from anact.modules import NTanh as NTanh
+from anact.probe import LayerRow as LayerRow
+from anact.probe import VarianceProbe as VarianceProbe
 
 __version__ = f"{_build.version}+torch{_build.torch_version}.cpu.{_build.build_type}"

@@ -11,9 +11,13 @@
 
 #include "anact/gaussian.h"
 #include "anact/nn.h"
+#include "anact/probe.h"
 #include "nn/step.h"
 #include "ops/arguments.h"
 #include "ops/environment.h"
+#include "probe/csv.h"
+#include "probe/page.h"
+#include "probe/table.h"
 
 namespace anact::python {
 namespace {
@@ -136,6 +140,18 @@ py::dict environment() {
   return result;
 }
 
+// A row of the probe as a dictionary, by the columns of probe.csv.
+py::dict to_dictionary(const LayerRecord& record) {
+  py::dict result;
+  for (const auto& column : layer_columns()) {
+    std::visit([&](const auto& value) { result[py::str(column.name.data(), column.name.size())] = py::cast(value); },
+               column.get(record));
+  }
+  return result;
+}
+
+using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
+
 PYBIND11_MODULE(_C, m) {
   const nn::ANActOptions defaults;
   py::class_<Step>(m, "Step")
@@ -166,6 +182,33 @@ PYBIND11_MODULE(_C, m) {
           },
           py::arg("statistics"));
 
+  py::class_<nn::VarianceProbe>(m, "VarianceProbe")
+      .def(py::init([](NamedParameters parameters, std::int64_t every, bool predict) {
+             return std::make_unique<nn::VarianceProbe>(std::move(parameters),
+                                                        nn::VarianceProbeOptions().every(every).predict(predict));
+           }),
+           py::arg("named_parameters"), py::arg("every"), py::arg("predict"))
+      .def("step", &nn::VarianceProbe::step)
+      .def("finish", &nn::VarianceProbe::finish)
+      .def("measures", &nn::VarianceProbe::measures)
+      .def("enter", &nn::VarianceProbe::enter, py::arg("name"))
+      .def("leave", &nn::VarianceProbe::leave)
+      .def("records",
+           [](const nn::VarianceProbe& probe) {
+             py::list result;
+             for (const auto& record : probe.records()) result.append(to_dictionary(record));
+             return result;
+           })
+      .def("csv", [](const nn::VarianceProbe& probe) { return probe::layer_csv(probe.records()); })
+      .def("table",
+           [](const nn::VarianceProbe& probe) { return probe::layer_table(probe::last_step(probe.records())); })
+      .def(
+          "html",
+          [](const nn::VarianceProbe& probe, const std::string& title,
+             const std::vector<std::pair<std::string, std::string>>& settings) {
+            return probe::probe_html({.title = title, .settings = settings, .records = probe.records()});
+          },
+          py::arg("title"), py::arg("settings"));
   m.def("canonical", [](const std::string& activation) { return parse_activation(activation).to_string(); });
   m.def("split", [](const std::string& text) {
     const auto activation = parse_activation(text);
