@@ -81,6 +81,14 @@ def check_command(arguments):
     words = re.split(r"\s+[|>#&;].*", arguments)[0].split()
     subcommand = words[:1] if words and re.fullmatch(r"[a-z]+", words[0]) else []
     text = program_help(*subcommand)
+    # `anact study convergence` is a command of its own.
+    if (
+        text
+        and re.fullmatch(r"[a-z]+", "".join(words[1:2]))
+        and re.search(rf"^  {words[1]} ", text, re.MULTILINE)
+    ):
+        subcommand = words[:2]
+        text = program_help(*subcommand)
     if text is None:
         return f"the program has no subcommand '{subcommand[0]}'"
     for flag in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", " ".join(words)):
