@@ -4,7 +4,7 @@ Expected output:
 
     input: mean 1.00, variance 4.01
     output of compromise: mean 0.00, mean square 2.66
-    output of exact: mean 0.90, mean square 4.01
+    output of exact: mean -0.90, mean square 4.01
 """
 
 import torch
