@@ -4,7 +4,6 @@
 #include <iostream>
 #include <memory>
 
-#include "cli/progress.h"
 #include "cli/training.h"
 #include "io/atomic_file.h"
 #include "probe/csv.h"
@@ -61,27 +60,21 @@ int run(const Options& options) {
   if (config.steps > 0) steps = std::min(steps, config.steps);
   const auto every = options.every > 0 ? options.every : std::max<std::int64_t>(1, steps / kMeasuredSteps);
   const auto folder = prepare_folder(*options.training);
-  watch_signals();
-  std::cerr << "Probing " << config.model << " on " << config.data << ", arm " << config.arms.front() << ", " << steps
-            << " steps, one measured in " << every << "; into " << folder.string() << "\n";
-
   std::vector<LayerRecord> records;
   train::RunResult result;
-  ProgressBar progress;
-  train::ProbingObserver observer(progress, nn::VarianceProbeOptions().every(every),
-                                  [&](const train::RunResult& of, std::vector<LayerRecord> taken) {
-                                    result = of;
-                                    records = std::move(taken);
-                                  });
-  bool whole = false;
-  try {
-    whole = train::train(config, options.training->invocation, dataset, folder, observer, stop);
-  } catch (...) {
-    progress.clear();
-    throw;
-  }
-  progress.clear();
-  if (!whole) records = observer.take_interrupted();
+  const bool whole = watch_training(
+      "Probing " + config.model + " on " + config.data + ", arm " + config.arms.front() + ", " + std::to_string(steps) +
+          " steps, one measured in " + std::to_string(every),
+      folder, [&](train::Observer& next) {
+        train::ProbingObserver observer(next, nn::VarianceProbeOptions().every(every),
+                                        [&](const train::RunResult& of, std::vector<LayerRecord> taken) {
+                                          result = of;
+                                          records = std::move(taken);
+                                        });
+        const bool ended = train::train(config, options.training->invocation, dataset, folder, observer, stop);
+        if (!ended) records = observer.take_interrupted();
+        return ended;
+      });
   if (records.empty()) throw std::runtime_error("no step ended, so nothing was measured");
 
   io::write_file(folder / "probe.csv", probe::layer_csv(records));

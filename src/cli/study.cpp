@@ -3,7 +3,6 @@
 #include <iostream>
 #include <memory>
 
-#include "cli/progress.h"
 #include "cli/training.h"
 #include "io/atomic_file.h"
 #include "report/convergence.h"
@@ -58,17 +57,8 @@ int run(const TrainingOptions& options, const train::Config& config, const std::
   }
   const auto dataset = open_with_progress(config);
   const auto folder = prepare_folder(options);
-  watch_signals();
-  std::cerr << what << "; into " << folder.string() << "\n";
-  ProgressBar progress;
-  bool whole = false;
-  try {
-    whole = usage([&] { return work(dataset, folder, progress); });
-  } catch (...) {
-    progress.clear();
-    throw;
-  }
-  progress.clear();
+  const bool whole = watch_training(
+      what, folder, [&](train::Observer& observer) { return usage([&] { return work(dataset, folder, observer); }); });
   if (!whole) {
     std::cout << "Interrupted: a study cannot be gone on with; begin anew with --overwrite.\n";
     return kInterrupted;
@@ -81,9 +71,7 @@ int run(const TrainingOptions& options, const train::Config& config, const std::
 int run_convergence(const TrainingOptions& options, const study::ConvergenceOptions& study) {
   const auto config = study_config(options);
   return run(
-      options, config,
-      "Convergence study: " + config.model + " on " + config.data + ", arms: " + std::to_string(config.arms.size()) +
-          ", seeds: " + std::to_string(config.seeds) + ", epochs: " + std::to_string(config.epochs),
+      options, config, "Convergence study: " + config.model + " on " + config.data + arms_and_seeds(config),
       [&](const data::Dataset& dataset, const std::filesystem::path& folder, train::Observer& observer) {
         return study::run_convergence(config, study, options.invocation, dataset, folder, observer, stop);
       },
@@ -108,9 +96,7 @@ int run_convergence(const TrainingOptions& options, const study::ConvergenceOpti
 int run_stability(const TrainingOptions& options, const study::StabilityOptions& study) {
   const auto config = study_config(options);
   return run(
-      options, config,
-      "Stability study: " + config.model + " on " + config.data + ", arms: " + std::to_string(config.arms.size()) +
-          ", seeds: " + std::to_string(config.seeds) + ", epochs: " + std::to_string(config.epochs),
+      options, config, "Stability study: " + config.model + " on " + config.data + arms_and_seeds(config),
       [&](const data::Dataset& dataset, const std::filesystem::path& folder, train::Observer& observer) {
         return study::run_stability(config, study, options.invocation, dataset, folder, observer, stop);
       },

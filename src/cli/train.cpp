@@ -7,7 +7,6 @@
 #include <iostream>
 #include <memory>
 
-#include "cli/progress.h"
 #include "cli/training.h"
 #include "report/report.h"
 #include "report/run.h"
@@ -17,24 +16,9 @@
 namespace anact::cli {
 namespace {
 
-std::string arms_and_seeds(const train::Config& config) {
-  return "; arms: " + std::to_string(config.arms.size()) + ", seeds: " + std::to_string(config.seeds) +
-         ", epochs: " + std::to_string(config.epochs);
-}
-
 int train_into(const std::filesystem::path& folder, const std::string& what,
                const std::function<bool(train::Observer&)>& work) {
-  watch_signals();
-  std::cerr << what << "; into " << folder.string() << "\n";
-  ProgressBar progress;
-  bool whole = false;
-  try {
-    whole = work(progress);
-  } catch (...) {
-    progress.clear();
-    throw;
-  }
-  progress.clear();
+  const bool whole = watch_training(what, folder, work);
   report::write_report(folder);
   std::cout << "\n" << report::summary_table(report::load_run(folder)) << "\n";
   if (!whole) {

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <ctime>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "cli/progress.h"
 #include "cli/status_line.h"
 #include "io/atomic_file.h"
 
@@ -48,9 +50,26 @@ bool holds_run(const std::filesystem::path& folder) {
 
 std::atomic<bool> stop = false;
 
-void watch_signals() {
+bool watch_training(const std::string& what, const std::filesystem::path& folder,
+                    const std::function<bool(train::Observer&)>& work) {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
+  std::cerr << what << "; into " << folder.string() << "\n";
+  ProgressBar progress;
+  bool whole = false;
+  try {
+    whole = work(progress);
+  } catch (...) {
+    progress.clear();
+    throw;
+  }
+  progress.clear();
+  return whole;
+}
+
+std::string arms_and_seeds(const train::Config& config) {
+  return "; arms: " + std::to_string(config.arms.size()) + ", seeds: " + std::to_string(config.seeds) +
+         ", epochs: " + std::to_string(config.epochs);
 }
 
 std::filesystem::path prepare_folder(const TrainingOptions& options) {

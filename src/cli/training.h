@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 #include "data/dataset.h"
 #include "train/config.h"
 #include "train/experiment.h"
+#include "train/observer.h"
 
 namespace anact::cli {
 
@@ -28,9 +30,16 @@ struct TrainingOptions {
   bool print_config = false;
 };
 
-// Becomes true at the first Ctrl-C after watch_signals(); a second one ends the program.
+// Becomes true at the first Ctrl-C within watch_training(); a second one ends the program.
 extern std::atomic<bool> stop;
-void watch_signals();
+
+// Says what is trained and where to, and does `work` under a progress bar, which is gone when this returns or throws.
+// Returns what `work` does: whether all runs ended.
+[[nodiscard]] bool watch_training(const std::string& what, const std::filesystem::path& folder,
+                                  const std::function<bool(train::Observer&)>& work);
+
+// "; arms: 2, seeds: 3, epochs: 12".
+[[nodiscard]] std::string arms_and_seeds(const train::Config& config);
 
 // `command` with a flag for each setting, and --config, --print-config, --output and --overwrite.
 void add_training_flags(CLI::App& command, const std::shared_ptr<TrainingOptions>& options);

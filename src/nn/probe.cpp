@@ -122,6 +122,13 @@ at::Tensor dead_units(const at::Tensor& x, const Activation& activation, bool ch
   return result;
 }
 
+// The mean over channels of (weight / deviation)^2, which BatchNorm multiplies the gradient's mean square by.
+double batch_norm_slope_square(const BatchNormCall& call, const at::Tensor& variance) {
+  auto square = (variance.to(at::kDouble) + call.eps).reciprocal();
+  if (call.weight.defined()) square = square * call.weight.detach().to(at::kDouble).square();
+  return square.mean().item<double>();
+}
+
 // The mean over channels of what BatchNorm with the batch's statistics multiplies the gradient's mean square by, but
 // for its projections. The channels' variances one by one, by sums that do not depend on the threads.
 double batch_norm_slope_square(const BatchNormCall& call) {
@@ -136,9 +143,7 @@ double batch_norm_slope_square(const BatchNormCall& call) {
   } else {
     variance = rows.to(at::kDouble).var(1, /*unbiased=*/false);
   }
-  auto square = (variance + call.eps).reciprocal();
-  if (call.weight.defined()) square = square * call.weight.detach().to(at::kDouble).square();
-  return square.mean().item<double>();
+  return batch_norm_slope_square(call, variance);
 }
 
 double share(const at::Tensor& flags) {
@@ -598,10 +603,8 @@ class VarianceProbe::State {
       nodes_.back().measured_gradient = MeasuredMap{.forward = 1, .backward = batch_norm_slope_square(call)};
       return;
     }
-    auto slope = (call.running_variance.to(at::kDouble) + call.eps).reciprocal();
-    if (call.weight.defined()) slope = slope * call.weight.detach().to(at::kDouble).square();
     const MeasuredMap map{.forward = ratio(plain_moments(output), context.input),
-                          .backward = slope.mean().item<double>()};
+                          .backward = batch_norm_slope_square(call, call.running_variance)};
     layer_made(context, output, map, map);
   }
   void leave_call(const ActivationCall& call, const Context& context, const at::RecordFunction&,

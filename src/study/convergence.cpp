@@ -32,28 +32,37 @@ class Mean {
   double count_ = 0;
 };
 
+// Of the four distances.
+struct Means {
+  Mean forward_property, backward_property, forward_growth, backward_growth;
+
+  [[nodiscard]] Distance distance() const {
+    return {.forward_property = forward_property.value(),
+            .backward_property = backward_property.value(),
+            .forward_growth = forward_growth.value(),
+            .backward_growth = backward_growth.value()};
+  }
+};
+
 double distance(double ratio) { return std::abs(std::log(ratio)); }
 
 // Of the records of one step, by layer.
 Distance distance_in_step(std::span<const LayerRecord> records) {
-  Mean forward_property, backward_property, forward_growth, backward_growth;
+  Means means;
   const LayerRecord* before = nullptr;
   for (const auto& record : records) {
     if (record.kind == LayerKind::activation) {
-      forward_property.add(distance(record.forward_property));
-      backward_property.add(distance(record.backward_property));
+      means.forward_property.add(distance(record.forward_property));
+      means.backward_property.add(distance(record.backward_property));
     }
     if (record.kind != LayerKind::linear && record.kind != LayerKind::convolution) continue;
     if (before != nullptr) {
-      forward_growth.add(distance(record.output.second_moment / before->output.second_moment));
-      backward_growth.add(distance(before->output_gradient.second_moment / record.output_gradient.second_moment));
+      means.forward_growth.add(distance(record.output.second_moment / before->output.second_moment));
+      means.backward_growth.add(distance(before->output_gradient.second_moment / record.output_gradient.second_moment));
     }
     before = &record;
   }
-  return {.forward_property = forward_property.value(),
-          .backward_property = backward_property.value(),
-          .forward_growth = forward_growth.value(),
-          .backward_growth = backward_growth.value()};
+  return means.distance();
 }
 
 // A distance of which no finite part was measured: the signal was lost, or is so large that its square is infinite.
@@ -97,21 +106,18 @@ Rate rate_of(const report::Trial& trial, std::int64_t epochs, std::int64_t class
 }  // namespace
 
 Distance distance_of(std::span<const LayerRecord> records) {
-  Mean forward_property, backward_property, forward_growth, backward_growth;
+  Means means;
   for (std::size_t begin = 0; begin < records.size();) {
     std::size_t end = begin;
     while (end < records.size() && records[end].step == records[begin].step) ++end;
     const auto of_step = distance_in_step(records.subspan(begin, end - begin));
-    forward_property.add(of_step.forward_property);
-    backward_property.add(of_step.backward_property);
-    forward_growth.add(of_step.forward_growth);
-    backward_growth.add(of_step.backward_growth);
+    means.forward_property.add(of_step.forward_property);
+    means.backward_property.add(of_step.backward_property);
+    means.forward_growth.add(of_step.forward_growth);
+    means.backward_growth.add(of_step.backward_growth);
     begin = end;
   }
-  return {.forward_property = forward_property.value(),
-          .backward_property = backward_property.value(),
-          .forward_growth = forward_growth.value(),
-          .backward_growth = backward_growth.value()};
+  return means.distance();
 }
 
 std::vector<std::string> convergence_arms() {

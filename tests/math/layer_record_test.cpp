@@ -9,20 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "math/message_of.h"
+
 namespace anact {
 namespace {
 
 using Value = LayerColumn::Value;
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
-}
 
 const LayerColumn& find(std::string_view name) {
   for (const LayerColumn& column : layer_columns()) {

@@ -14,6 +14,7 @@
 
 #include "anact/activation.h"
 #include "anact/gaussian.h"
+#include "math/message_of.h"
 
 namespace anact {
 namespace {
@@ -40,16 +41,6 @@ const std::vector<Statistics> kSamples{
     {-2e-3, 5e-6, 1e-5, 0.9},
     {40, 2000, 900, 0.7},
 };
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
-}
 
 TEST(Gains, AreOfTheActivationOrOfTheOutput) {
   const Statistics statistics{0.5, 0.75, 3, 0.6};

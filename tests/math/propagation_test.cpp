@@ -17,6 +17,7 @@
 
 #include "anact/gaussian.h"
 #include "anact/moments.h"
+#include "math/message_of.h"
 
 namespace anact {
 namespace {
@@ -52,16 +53,6 @@ class Network {
  private:
   std::vector<PropagationNode> nodes_;
 };
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
-}
 
 double square(double x) { return x * x; }
 
