@@ -17,7 +17,8 @@
 
 namespace anact::nn {
 
-// Options of ANAct. Defaults are the paper's where it gives one.
+// Options of ANAct. The defaults are those that train deep networks best; docs/choices.md has the evidence, and what
+// the paper's are.
 struct ANActOptions {
   using Interval = std::pair<double, double>;
 
@@ -34,13 +35,13 @@ struct ANActOptions {
   TORCH_ARG(std::optional<CustomActivation>, custom) = std::nullopt;
   // Where the factors of a training step come from.
   TORCH_ARG(StatisticsSource, statistics) = StatisticsSource::previous;
-  TORCH_ARG(Solution, solution) = Solution::compromise;
-  TORCH_ARG(Target, target) = Target::input;
+  TORCH_ARG(Solution, solution) = NormalizationOptions{}.solution;
+  TORCH_ARG(Target, target) = NormalizationOptions{}.target;
   TORCH_ARG(Gain, gain) = Gain::activation;
   // Whether the output's mean is subtracted.
   TORCH_ARG(bool, centre) = true;
   // The weight of a new batch in the running statistics, in (0, 1].
-  TORCH_ARG(double, momentum) = 0.1;
+  TORCH_ARG(double, momentum) = 0.01;
   // A batch whose rho or rho', divided by the running one, lies outside [low, high] does not update the statistics.
   TORCH_ARG(std::optional<Interval>, gate) = std::nullopt;
   // lambda is held in [low, high].
@@ -76,7 +77,7 @@ class ANActImpl : public torch::nn::Cloneable<ANActImpl> {
   [[nodiscard]] double factor() const;
   [[nodiscard]] Statistics statistics() const;
 
-  // "ANAct(silu, momentum=0.01)": the activation and every option that is not the default.
+  // "ANAct(silu, momentum=0.05)": the activation and every option that is not the default.
   void pretty_print(std::ostream& stream) const override;
 
   void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;

@@ -13,18 +13,25 @@ namespace anact {
 
 // Which scale lambda. rho is the forward gain, rho' the backward gain.
 enum class Solution : std::uint8_t {
+  exact,       // lambda^2 = 1/rho', and the output mean b that meets the target: both properties hold
   compromise,  // lambda^2 = (1/rho + 1/rho') / 2, the paper's
   forward,     // lambda^2 = 1/rho
   backward,    // lambda^2 = 1/rho'
   geometric,   // lambda^2 = 1/sqrt(rho rho')
-  exact,       // lambda^2 = 1/rho', and the output mean b that meets the target: both properties hold
 };
 
 // What E[y^2] is held to.
 enum class Target : std::uint8_t {
-  input,  // v, the variance that came in (the paper)
-  unit,   // 1: s takes the place of rho, and v rho' of rho'
+  damped,  // v^kDamping: a deviation of v from 1 decays by this power from layer to layer
+  input,   // v, the variance that came in (the paper): deviations add up
+  unit,    // 1: deviations end at the layer that made them
 };
+
+// log E[y^2] = kDamping log v: what the weights add to log v is forgotten over about 1 / (1 - kDamping) = 4 layers.
+inline constexpr double kDamping = 0.75;
+
+// What E[y^2] is held to for an input of variance `input_variance` (at least 0).
+[[nodiscard]] double target_moment(Target target, double input_variance);
 
 // Which forward gain rho is.
 enum class Gain : std::uint8_t {
@@ -34,14 +41,14 @@ enum class Gain : std::uint8_t {
 
 // Which statistics the factors of a training step come from. Always constants to the gradient.
 enum class StatisticsSource : std::uint8_t {
-  previous,  // the running statistics as they stood before this batch; one pass over the input
+  previous,  // the running statistics as they stood before this batch; one pass over the input. The first batch uses its own
   running,   // the running statistics with this batch in
   batch,     // this batch alone
 };
 
 struct NormalizationOptions {
-  Solution solution = Solution::compromise;
-  Target target = Target::input;
+  Solution solution = Solution::exact;
+  Target target = Target::damped;
   Gain gain = Gain::activation;
   bool centre = true;
   double lambda_min = 0.1;
@@ -59,7 +66,7 @@ struct Factors {
   double scale_slope = 0;  // d scale / d alpha = 0.3 (1 - tanh^2 alpha); d y / d alpha = scale_slope * (f(x) - centre)
 };
 
-// rho and rho' as the options define them, before target `unit` is applied.
+// rho and rho' as the options define them, for the target `input`.
 struct Gains {
   double forward = 1;
   double backward = 1;
@@ -92,7 +99,7 @@ void validate(const NormalizationOptions& options);
 [[nodiscard]] Gain parse_gain(std::string_view text);
 [[nodiscard]] StatisticsSource parse_statistics_source(std::string_view text);
 
-// Every solution, for tables and tests.
+// Every solution, the default first.
 [[nodiscard]] std::span<const Solution> all_solutions();
 
 }  // namespace anact

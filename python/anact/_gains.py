@@ -28,7 +28,7 @@ def gains(
     *,
     mean: float = 0.0,
     std: float = 1.0,
-    target: Target = "input",
+    target: Target = "damped",
 ) -> list[ActivationGains]:
     """The rows of ``anact gains``: the fixed gains of the literature, and λ.
 

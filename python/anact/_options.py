@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 from anact import _C
 
 Statistics = Literal["previous", "running", "batch"]
-Solution = Literal["compromise", "forward", "backward", "geometric", "exact"]
-Target = Literal["input", "unit"]
+Solution = Literal["exact", "compromise", "forward", "backward", "geometric"]
+Target = Literal["damped", "input", "unit"]
 Gain = Literal["activation", "output"]
 
 
@@ -36,10 +36,11 @@ class ANActOptions:
             defaults: ``"silu"``, ``"elu(alpha=0.5)"``, ``"gelu(approximate=tanh)"``.
             It is kept in the form in which the catalogue writes it.
         statistics: where the factors of a training step come from: the running
-            statistics before the batch, with the batch in, or the batch alone.
-        solution: which scale λ: the paper's compromise, 1/√ρ, 1/√ρ′, the geometric
-            mean of both, or both at once by a shift.
-        target: what E[y²] is held to: the variance of the input, or 1.
+            statistics before the batch (the first batch uses its own), with the
+            batch in, or the batch alone.
+        solution: which scale λ: 1/√ρ′ with a shift that corrects both gains at once, the
+            paper's compromise, 1/√ρ, 1/√ρ′, or the geometric mean of both.
+        target: what E[y²] is held to: v^0.75 for an input of variance v, v, or 1.
         gain: whether ρ is the gain of the activation or of what is emitted once the
             mean is subtracted.
         centre: whether the mean μ is subtracted.
@@ -63,11 +64,11 @@ class ANActOptions:
 
     activation: str = "silu"
     statistics: Statistics = "previous"
-    solution: Solution = "compromise"
-    target: Target = "input"
+    solution: Solution = "exact"
+    target: Target = "damped"
     gain: Gain = "activation"
     centre: bool = True
-    momentum: float = 0.1
+    momentum: float = 0.01
     gate: tuple[float, float] | None = None
     bounds: tuple[float, float] = (0.1, 10.0)
     learnable: bool = True

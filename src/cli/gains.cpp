@@ -18,7 +18,7 @@ namespace {
 struct Options {
   std::vector<std::string> activations;
   std::string format = "table";
-  std::string target = "input";
+  std::string target{to_string(NormalizationOptions{}.target)};
   double mean = 0;
   double deviation = 1;
 };
@@ -113,7 +113,7 @@ void add_gains(CLI::App& app) {
   command->add_option("--mean", options->mean, "Mean of the input")->capture_default_str();
   command->add_option("--std", options->deviation, "Standard deviation of the input")->capture_default_str();
   command->add_option("--target", options->target, "What E[y^2] is held to")
-      ->check(CLI::IsMember({"input", "unit"}))
+      ->check(CLI::IsMember({"damped", "input", "unit"}))
       ->capture_default_str();
   command->callback([options] {
     const auto rows = usage([&] { return compute(*options); });

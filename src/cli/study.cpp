@@ -86,7 +86,8 @@ int run_convergence(const TrainingOptions& options, const study::ConvergenceOpti
                        report::convergence_html({.title = "Convergence and the normalization property: " +
                                                           config.model + " on " + config.data,
                                                  .settings = settings,
-                                                 .study = runs}));
+                                                 .study = runs,
+                                                 .correlations = found}));
         std::cout << "\n"
                   << report::correlations_table(found) << "\n"
                   << report::convergence_conclusion(found) << "\n\n";

@@ -46,6 +46,25 @@ bool holds_run(const std::filesystem::path& folder) {
   return command == "compare" || command == "train" || command == "probe" || command == "study";
 }
 
+// The runs of a study that has one for each depth.
+std::vector<std::filesystem::path> runs_below(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> runs;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.is_directory() && entry.path().filename().string().starts_with("depth-") && holds_run(entry.path())) {
+      runs.push_back(entry.path());
+    }
+  }
+  return runs;
+}
+
+void remove_run(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const char* name : kRunFiles) {
+    std::filesystem::remove_all(folder / name, error);
+    if (error) throw std::runtime_error("cannot remove '" + (folder / name).string() + "': " + error.message());
+  }
+}
+
 }  // namespace
 
 std::atomic<bool> stop = false;
@@ -85,12 +104,15 @@ std::filesystem::path prepare_folder(const TrainingOptions& options) {
                        "' is not empty; name another one, add --overwrite to replace the run in it, or go on with that "
                        "run by `anact train --resume`");
     }
-    if (!holds_run(folder)) {
+    const auto below = runs_below(folder);
+    if (!holds_run(folder) && below.empty()) {
       throw UsageError("the output folder '" + folder.string() + "' holds no run, so --overwrite leaves it alone");
     }
-    for (const char* name : kRunFiles) {
-      fs::remove_all(folder / name, error);
-      if (error) throw std::runtime_error("cannot remove '" + (folder / name).string() + "': " + error.message());
+    remove_run(folder);
+    for (const auto& run : below) {
+      remove_run(run);
+      // What else is in it stays, and the folder then too.
+      fs::remove(run, error);
     }
   }
   fs::create_directories(folder, error);

@@ -21,15 +21,16 @@ struct Name {
   std::string_view name;
 };
 
-constexpr std::array<Solution, 5> kSolutions{Solution::compromise, Solution::forward, Solution::backward,
-                                             Solution::geometric, Solution::exact};
+constexpr std::array<Solution, 5> kSolutions{Solution::exact, Solution::compromise, Solution::forward,
+                                             Solution::backward, Solution::geometric};
 
-constexpr std::array<Name<Solution>, 5> kSolutionNames{{{Solution::compromise, "compromise"},
+constexpr std::array<Name<Solution>, 5> kSolutionNames{{{Solution::exact, "exact"},
+                                                        {Solution::compromise, "compromise"},
                                                         {Solution::forward, "forward"},
                                                         {Solution::backward, "backward"},
-                                                        {Solution::geometric, "geometric"},
-                                                        {Solution::exact, "exact"}}};
-constexpr std::array<Name<Target>, 2> kTargetNames{{{Target::input, "input"}, {Target::unit, "unit"}}};
+                                                        {Solution::geometric, "geometric"}}};
+constexpr std::array<Name<Target>, 3> kTargetNames{
+    {{Target::damped, "damped"}, {Target::input, "input"}, {Target::unit, "unit"}}};
 constexpr std::array<Name<Gain>, 2> kGainNames{{{Gain::activation, "activation"}, {Gain::output, "output"}}};
 constexpr std::array<Name<StatisticsSource>, 3> kSourceNames{{{StatisticsSource::previous, "previous"},
                                                               {StatisticsSource::running, "running"},
@@ -78,13 +79,27 @@ Gains gains(const Statistics& statistics, const NormalizationOptions& options) {
           std::max(0.0, statistics.backward_gain)};
 }
 
+double target_moment(Target target, double input_variance) {
+  switch (target) {
+    case Target::damped:
+      return std::pow(input_variance, kDamping);
+    case Target::input:
+      return input_variance;
+    case Target::unit:
+      return 1;
+  }
+  throw std::invalid_argument("target_moment: not a target");
+}
+
 double lambda(const Statistics& statistics, const NormalizationOptions& options) {
   const double variance = std::max(0.0, statistics.input_variance);
   const double slope = std::max(0.0, statistics.backward_gain);
-  const bool unit = options.target == Target::unit;
+  const double target = target_moment(options.target, variance);
   // The reciprocals of the gains. A zero gain has an infinite one, whatever stands above it.
-  const double forward = divide(unit ? 1 : variance, forward_moment(statistics, options), kInfinity);
-  const double backward = divide(1, unit ? variance * slope : slope, kInfinity);
+  const double forward = divide(target, forward_moment(statistics, options), kInfinity);
+  // For `input` the variance cancels, 0 / 0 too.
+  const double backward =
+      options.target == Target::input ? divide(1, slope, kInfinity) : divide(target, variance * slope, kInfinity);
 
   double factor = 1;
   switch (options.solution) {
@@ -109,7 +124,7 @@ double lambda(const Statistics& statistics, const NormalizationOptions& options)
 
 double output_shift(const Statistics& statistics, const NormalizationOptions& options) {
   if (options.solution != Solution::exact) return 0;
-  const double target = options.target == Target::unit ? 1 : statistics.input_variance;
+  const double target = target_moment(options.target, std::max(0.0, statistics.input_variance));
   const double scale = lambda(statistics, options);
   const double mean = statistics.output_mean;
   const double spread = std::max(0.0, statistics.output_square - mean * mean);
@@ -135,7 +150,7 @@ void validate(const NormalizationOptions& options) {
   }
   if (options.solution == Solution::exact && !options.centre) {
     throw std::invalid_argument(
-        "solution \"exact\" without centre is not valid: its shift takes the place of the mean; expected centre on");
+        "solution \"exact\" without centre is not valid: its shift takes the place of the mean; expected centre on, or another solution");
   }
 }
 

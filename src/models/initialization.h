@@ -17,7 +17,7 @@ enum class Initialization {
   he,          // 2/n, He et al. (2015)
   lecun,       // 1/n, LeCun et al. (1998)
   glorot,      // 2/(n + m), Glorot and Bengio (2010)
-  orthogonal,  // a semi-orthogonal matrix (Saxe, McClelland and Ganguli 2014), for which the variance is 1/max(n, m)
+  orthogonal,  // 1/n, a multiple of a semi-orthogonal matrix (Saxe, McClelland and Ganguli 2014)
   pytorch,     // as PyTorch's own layers begin: uniform, variance 1/(3n), and biases drawn likewise
   gain,  // lambda^2/n with the solution's own lambda under N(0, 1): the fixed correction that ANAct makes adaptive
 };

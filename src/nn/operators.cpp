@@ -153,6 +153,7 @@ std::optional<Call> anact_forward(Arguments a, const IsParameter&) {
   return ANActCall{.input = tensor(a[0]),
                    .alpha = tensor(a[1]),
                    .activation = catalogue_activation(a[7], a[8]),
+                   .custom = "",
                    .normalization = normalization(a.slice(10)),
                    .statistics = std::nullopt};
 }
@@ -161,11 +162,23 @@ std::optional<Call> anact_evaluate(Arguments a, const IsParameter&) {
   return ANActCall{.input = tensor(a[0]),
                    .alpha = tensor(a[1]),
                    .activation = catalogue_activation(a[6], a[7]),
+                   .custom = "",
                    .normalization = normalization(a.slice(8)),
                    .statistics = Statistics{.output_mean = tensor(a[2]).item<double>(),
                                             .output_square = tensor(a[3]).item<double>(),
                                             .input_variance = tensor(a[4]).item<double>(),
                                             .backward_gain = tensor(a[5]).item<double>()}};
+}
+
+// Only training measures, and what is not measured could not be shown.
+std::optional<Call> anact_custom_forward(Arguments a, const IsParameter&) {
+  if (!a[3].toBool()) return std::nullopt;
+  return ANActCall{.input = tensor(a[0]),
+                   .alpha = tensor(a[1]),
+                   .activation = {},
+                   .custom = a[2].toStringRef(),
+                   .normalization = {},
+                   .statistics = std::nullopt};
 }
 
 // What stands between layers.
@@ -292,6 +305,7 @@ const std::unordered_map<std::string_view, Decode>& table() {
       {"aten::hardtanh_", with_two_parameters<hardtanh>},
       {"aten::softshrink", with_parameter<softshrink>},
       {"anact::forward", anact_forward},
+      {"anact::custom_forward", anact_custom_forward},
       {"anact::evaluate", anact_evaluate},
       {"aten::add", sum},
       {"aten::add_", sum},

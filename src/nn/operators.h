@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -48,11 +49,12 @@ struct ActivationCall {
   Activation activation;
 };
 
-// anact::forward and anact::evaluate.
+// anact::forward, anact::evaluate, and anact::custom_forward in training.
 struct ANActCall {
   at::Tensor input;
   at::Tensor alpha;
   Activation activation;
+  std::string custom;  // the name of an activation of the user's own, in place of `activation`; of that, f' is not known
   NormalizationOptions normalization;
   std::optional<Statistics> statistics;  // of anact::evaluate, which does not return its factors
 };

@@ -1,6 +1,5 @@
 #include "anact/probe.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/graph_task.h>
@@ -16,7 +15,6 @@
 
 #include "anact/moments.h"
 #include "anact/propagation.h"
-#include "kernels/kernels.h"
 #include "nn/operators.h"
 #include "ops/anact.h"
 #include "ops/tensors.h"
@@ -33,49 +31,6 @@ struct Unseen {
   c10::impl::ExcludeDispatchKeyGuard no_autocast{c10::autocast_dispatch_keyset};
 };
 
-template <class T>
-Moments moments_of(const Activation& activation, const T* x, std::int64_t size) {
-  constexpr auto kLength = static_cast<std::int64_t>(kernels::kBlockSize);
-  constexpr std::int64_t kGrain = 32768 / kLength;  // below it a second thread costs more than it saves
-  std::vector<Moments> parts(kernels::block_count(static_cast<std::size_t>(size)));
-  at::parallel_for(0, static_cast<std::int64_t>(parts.size()), kGrain, [&](std::int64_t begin, std::int64_t end) {
-    const auto first = begin * kLength;
-    kernels::forward(activation, x + first, static_cast<std::size_t>(std::min(size, end * kLength) - first), 1, 0,
-                     static_cast<T*>(nullptr), parts.data() + begin);
-  });
-  Moments result;
-  // In the order of the blocks, so that the bits do not depend on the threads.
-  for (const Moments& part : parts) result.merge(part);
-  return result;
-}
-
-// The sums of f over a tensor, in one pass and the same for every number of threads.
-Moments moments_of(const at::Tensor& tensor, const Activation& activation = {}) {
-  if (tensor.numel() == 0) return {};
-  if (!tensor.is_cpu()) {
-    const auto scalar = tensor.options().dtype(at::kFloat).memory_format(std::nullopt);
-    const auto one = at::ones({}, scalar);
-    const auto tracked = at::zeros({}, scalar.dtype(at::kLong));
-    const auto factors = ops::to_tensor(Factors{}).to(tensor.device());
-    const auto result = ops::forward(tensor, at::zeros({1}, scalar), {one, one, one, one, tracked}, activation,
-                                     StatisticsSource::previous, {}, {}, /*training=*/true, factors);
-    return ops::to_moments(std::get<1>(result).cpu());
-  }
-  const auto dense = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
-  const auto of = [&]<class T>(const T* x) { return moments_of(activation, x, dense.numel()); };
-  const void* data = dense.const_data_ptr();
-  switch (dense.scalar_type()) {
-    case at::kDouble:
-      return of(static_cast<const double*>(data));
-    case at::kBFloat16:
-      return of(static_cast<const kernels::BFloat16*>(data));
-    case at::kHalf:
-      return of(static_cast<const kernels::Float16*>(data));
-    default:
-      return of(static_cast<const float*>(data));
-  }
-}
-
 Spread spread_of(const Moments& moments) {
   if (moments.count == 0) return {};
   const auto statistics = to_statistics(moments);
@@ -86,7 +41,7 @@ Spread spread_of(const Moments& moments) {
 
 double second_moment_of(const at::Tensor& tensor) {
   if (!tensor.defined()) return 0;
-  return spread_of(moments_of(tensor.detach())).second_moment;
+  return spread_of(ops::moments_of(tensor.detach())).second_moment;
 }
 
 // Whether a tensor has values that can be read here and now: graphs that are being traced have none.
@@ -138,7 +93,7 @@ double batch_norm_slope_square(const BatchNormCall& call) {
     const auto dense = rows.contiguous();
     variance = at::empty({dense.size(0)}, at::kDouble);
     for (std::int64_t c = 0; c < dense.size(0); ++c) {
-      variance.mutable_data_ptr<double>()[c] = to_statistics(moments_of(dense.select(0, c))).input_variance;
+      variance.mutable_data_ptr<double>()[c] = to_statistics(ops::moments_of(dense.select(0, c))).input_variance;
     }
   } else {
     variance = rows.to(at::kDouble).var(1, /*unbiased=*/false);
@@ -156,7 +111,7 @@ double share(const at::Tensor& flags) {
 // but for one rounding.
 double relative_change(const at::Tensor& now, const at::Tensor& before, double before_second_moment) {
   const auto type = at::isReducedFloatingType(before.scalar_type()) ? at::kFloat : before.scalar_type();
-  const double change = spread_of(moments_of(now.detach().to(type) - before.to(type))).second_moment;
+  const double change = spread_of(ops::moments_of(now.detach().to(type) - before.to(type))).second_moment;
   return before_second_moment > 0 ? std::sqrt(change / before_second_moment) : kNotMeasured;
 }
 
@@ -398,7 +353,7 @@ class VarianceProbe::State {
   const Moments& plain_moments(const at::Tensor& tensor) {
     if (const auto found = moments_.find(key_of(tensor)); found != moments_.end()) return found->second;
     const Unseen unseen;
-    return moments_[known(tensor)] = moments_of(tensor.detach());
+    return moments_[known(tensor)] = ops::moments_of(tensor.detach());
   }
 
   std::optional<std::size_t> slot(const at::Tensor& tensor) {
@@ -418,7 +373,7 @@ class VarianceProbe::State {
         gradients->ran = true;
       }
       const Unseen unseen;
-      const auto moments = moments_of(gradient.detach());
+      const auto moments = ops::moments_of(gradient.detach());
       const std::lock_guard lock(gradients->mutex);
       gradients->slots[index].merge(moments);
     });
@@ -517,10 +472,12 @@ class VarianceProbe::State {
     last_layer_ = name;
   }
   template <class AnyActivation>
-  Row& enter_activation(const AnyActivation& call, Context& context, const at::Tensor& alpha) {
-    const auto name = name_of(alpha, activation_info(call.activation.kind).name);
+  Row& enter_activation(const AnyActivation& call, Context& context, const at::Tensor& alpha,
+                        const std::string& custom = "") {
+    const auto name = name_of(alpha, custom.empty() ? activation_info(call.activation.kind).name : custom);
     Row& row = enter_layer(call, context, name, LayerKind::activation);
-    row.record.activation = call.activation.to_string();
+    row.record.activation = custom.empty() ? call.activation.to_string() : custom;
+    if (!custom.empty()) return row;
     const Unseen unseen;
     // A convolution in one dimension has the shape of a sequence of features.
     const auto dead = dead_units(call.input.detach(), call.activation, call.input.dim() > 3 || channels_second_);
@@ -531,14 +488,14 @@ class VarianceProbe::State {
   template <class AnyActivation>
   void measure_activation(const AnyActivation& call, Context& context, Row& row) {
     const Unseen unseen;
-    context.activation = moments_of(call.input.detach(), call.activation);
+    context.activation = ops::moments_of(call.input.detach(), call.activation);
     row.activation.merge(context.activation);
   }
   void enter_call(const ActivationCall& call, Context& context) {
     measure_activation(call, context, enter_activation(call, context, {}));
   }
   void enter_call(const ANActCall& call, Context& context) {
-    Row& row = enter_activation(call, context, call.alpha);
+    Row& row = enter_activation(call, context, call.alpha, call.custom);
     // In training the operator tells them itself.
     if (call.statistics) measure_activation(call, context, row);
   }
@@ -610,7 +567,8 @@ class VarianceProbe::State {
   void leave_call(const ActivationCall& call, const Context& context, const at::RecordFunction&,
                   const at::Tensor& output) {
     rows_[*context.row].record.lambda = 1;
-    leave_activation(context, output, 1, {.activation = call.activation, .normalization = {}});
+    const GaussianActivation gaussian{.activation = call.activation, .normalization = {}};
+    leave_activation(context, output, 1, &gaussian);
   }
   void leave_call(const ANActCall& call, Context& context, const at::RecordFunction& function,
                   const at::Tensor& output) {
@@ -631,15 +589,17 @@ class VarianceProbe::State {
     row.record.normalized = true;
     row.record.alpha = alpha;
     row.record.lambda = used.scale - kAlphaRange * std::tanh(alpha);
-    leave_activation(context, output, used.scale,
-                     {.activation = call.activation, .normalization = call.normalization, .alpha = alpha});
+    const GaussianActivation gaussian{
+        .activation = call.activation, .normalization = call.normalization, .alpha = alpha};
+    // Of a user's own activation the measured gains must do for both.
+    leave_activation(context, output, used.scale, call.custom.empty() ? &gaussian : nullptr);
   }
   void leave_activation(const Context& context, const at::Tensor& output, double scale,
-                        const GaussianActivation& gaussian) {
+                        const GaussianActivation* gaussian) {
     if (!predicts()) return;
     const MeasuredMap measured{.forward = ratio(plain_moments(output), context.input),
                                .backward = scale * scale * to_statistics(context.activation).backward_gain};
-    layer_made(context, output, measured, gaussian);
+    layer_made(context, output, measured, gaussian == nullptr ? PropagationNode::Map(measured) : *gaussian);
   }
   void leave_call(const SumCall&, const Context& context, const at::RecordFunction&, const at::Tensor& output) {
     if (context.origins.empty()) return;
@@ -680,7 +640,7 @@ class VarianceProbe::State {
         record.output_mean = statistics.output_mean;
         record.forward_property = record.lambda * record.lambda * record.forward_gain;
         record.backward_property = record.lambda * record.lambda * record.backward_gain;
-        record.dead_share = share(row.dead);
+        if (row.dead.defined()) record.dead_share = share(row.dead);
       }
       if (row.weight.defined()) {
         record.update_ratio = relative_change(row.weight, row.weight_before, record.weight_second_moment);

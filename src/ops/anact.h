@@ -18,6 +18,7 @@
 
 #include "anact/activation.h"
 #include "anact/custom.h"
+#include "anact/moments.h"
 #include "anact/normalization.h"
 
 namespace anact::ops {
@@ -34,7 +35,7 @@ struct RunningStatistics {
 
 // What update_statistics_ and the sources `running` and `batch` go by.
 struct UpdateOptions {
-  double momentum = 0.1;  // weight of a new batch, in (0, 1]
+  double momentum = 0.01;  // weight of a new batch, in (0, 1]
   double gate_low = 0;    // 0, 0: no gate
   double gate_high = 0;
 };
@@ -52,7 +53,8 @@ inline constexpr std::int64_t kFactorsSize = 4;
 // training and none in evaluation; an empty input has moments of 0.
 //
 // In evaluation (training false) and for `previous` the factors come from `running` as it is. For `running` and `batch`
-// they come from this batch, with it taken in or alone; a batch that accepts() refuses leaves `running` in force.
+// they come from this batch, with it taken in or alone, and so they do for `previous` while `running` has tracked no
+// batch; a batch that accepts() refuses leaves `running` in force.
 // `known_factors`, when given, are used as they are. A training pass that runs within a backward pass is one that runs
 // again (activation checkpointing): it uses the factors of the first one.
 // The gradient takes the factors for constants, except for alpha. Double backward works through the plain version.
@@ -75,6 +77,10 @@ std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Te
                                             const at::Tensor& factors, const Activation& activation);
 std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
                                             const at::Tensor& factors, const CustomActivation& activation);
+
+// The sums of f over `input`, of any shape and floating type; alone, without an output where a kernel can (on the CPU).
+// The same bits for every number of threads.
+[[nodiscard]] Moments moments_of(const at::Tensor& input, const Activation& activation = {});
 
 // Takes `moments` into `running`, in place. A batch that accepts() refuses changes nothing but adds 1 to `num_skipped`
 // (int64, 0-dimensional); an empty batch changes nothing at all, and neither does a call within a backward pass.

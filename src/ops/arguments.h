@@ -53,8 +53,11 @@ struct ForwardConfiguration {
   bool training = false;
   std::optional<at::Tensor> known_factors;
 
-  // Whether the factors need this batch's moments, so that the output takes a second pass.
-  [[nodiscard]] bool uses_batch() const { return training && !known_factors && source != StatisticsSource::previous; }
+  // Whether the factors need this batch's moments, so that the output takes a second pass; `first`: no batch has been
+  // tracked before.
+  [[nodiscard]] bool uses_batch(bool first) const {
+    return training && !known_factors && (first || source != StatisticsSource::previous);
+  }
 };
 
 // The activation of a name of the catalogue and all its parameters. Throws c10::Error for an unknown name or a wrong

@@ -499,7 +499,7 @@ std::string convergence_conclusion(std::span<const Correlation> correlations) {
 std::string convergence_html(const ConvergencePage& content) {
   const ConvergenceStudy& study = content.study;
   const auto arms = arms_of(study);
-  const auto all = correlations(study);
+  const auto all = content.correlations;
   std::size_t diverged = 0;
   for (const StudyRun& run : study.runs) diverged += run.diverged;
   auto fields = content.settings;

@@ -97,6 +97,7 @@ struct ConvergencePage {
   std::string title;
   std::vector<std::pair<std::string, std::string>> settings;
   const ConvergenceStudy& study;
+  std::span<const Correlation> correlations;  // of `study`
 };
 [[nodiscard]] std::string convergence_html(const ConvergencePage& page);
 

@@ -124,9 +124,15 @@ std::vector<std::string> convergence_arms() {
   std::vector<std::string> arms;
   for (const char* activation : {"relu", "silu", "gelu", "mish", "tanh", "elu"}) {
     for (const char* rest : {"", ":init=lecun", ":init=gain"}) arms.push_back(std::string(activation).append(rest));
-    for (const char* rest : {"", ":gain=output", ":solution=exact", ":target=unit:statistics=running"}) {
-      arms.push_back(std::string("n").append(activation).append(rest));
-    }
+    const auto normalized = std::string("n").append(activation);
+    const auto add = [&](const char* settings, const char* suffix) {
+      auto arm = normalized;
+      arms.push_back(arm.append(settings).append(":name=").append(normalized).append(suffix));
+    };
+    arms.push_back(normalized);
+    add(":target=unit:init=lecun", "-unit");
+    add(":solution=compromise:target=input:momentum=0.1:init=lecun", "-paper");
+    add(":solution=compromise:target=input:gain=output:momentum=0.1:init=lecun", "-paper-output");
   }
   arms.emplace_back("selu");
   arms.emplace_back("silu-batchnorm");

@@ -87,8 +87,8 @@ std::string_view to_string(Normalization value) {
 }
 
 models::Initialization default_initialization(const Arm& arm) {
-  const bool unit_gain = arm.normalization == Normalization::anact || arm.activation.kind == ActivationKind::selu;
-  return unit_gain ? models::Initialization::lecun : models::Initialization::he;
+  if (arm.normalization == Normalization::anact) return models::Initialization::orthogonal;
+  return arm.activation.kind == ActivationKind::selu ? models::Initialization::lecun : models::Initialization::he;
 }
 
 using Setting = std::function<void(Arm&, std::string_view)>;

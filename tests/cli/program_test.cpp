@@ -107,7 +107,7 @@ TEST(Gains, JsonHoldsTheSameNumbersInFull) {
       std::snprintf(text, sizeof text, "%.12g", rows[i].at(name).get<double>());
       EXPECT_EQ(fields[column++], text) << fields[0] << " " << name;
     }
-    EXPECT_EQ(rows[i].at("factors").at("compromise"), rows[i].at("factor"));
+    EXPECT_EQ(rows[i].at("factors").at("exact"), rows[i].at("factor"));
     EXPECT_EQ(rows[i].at("factors").size(), 5u);
   }
 }

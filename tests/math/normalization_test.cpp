@@ -31,6 +31,12 @@ NormalizationOptions make_options(Solution solution, Target target = Target::inp
   return {solution, target, gain, centre, kLow, kHigh};
 }
 
+// The target, written out.
+double held_moment(Target target, double variance) {
+  if (target == Target::damped) return std::sqrt(variance) * std::sqrt(std::sqrt(variance));
+  return target == Target::input ? variance : 1;
+}
+
 // Statistics that could come from data: s >= mu^2.
 const std::vector<Statistics> kSamples{
     {0.39894228040143270, 0.5, 1, 0.5},
@@ -77,12 +83,13 @@ TEST(Lambda, OfReluUnderAStandardNormalIsHesGain) {
 TEST(Lambda, MeetsItsDefinitionForEveryCombination) {
   for (const Statistics& statistics : kSamples) {
     const auto& [mean, square, variance, slope] = statistics;
-    for (const Target target : {Target::input, Target::unit}) {
+    for (const Target target : {Target::damped, Target::input, Target::unit}) {
       for (const Gain gain : {Gain::activation, Gain::output}) {
         for (const bool centre : {true, false}) {
           const double moment = gain == Gain::output && centre ? square - mean * mean : square;
-          const double rho = target == Target::unit ? moment : moment / variance;
-          const double rho_prime = target == Target::unit ? variance * slope : slope;
+          const double held = held_moment(target, variance);
+          const double rho = moment / held;
+          const double rho_prime = variance * slope / held;
           const auto squared = [&](Solution solution) {
             const double factor = lambda(statistics, make_options(solution, target, gain, centre));
             return factor * factor;
@@ -117,10 +124,10 @@ TEST(Factors, ExactHoldsBothPropertiesOnData) {
         moments.add(x, activation.value(x), activation.derivative(x));
       }
       const Statistics statistics = to_statistics(moments);
-      for (const Target target : {Target::input, Target::unit}) {
+      for (const Target target : {Target::damped, Target::input, Target::unit}) {
         const NormalizationOptions options = make_options(Solution::exact, target);
         const Factors map = factors(statistics, 0, options);
-        const double goal = target == Target::unit ? 1 : statistics.input_variance;
+        const double goal = held_moment(target, statistics.input_variance);
         long double square = 0;
         long double slope = 0;
         for (const double x : inputs) {
@@ -134,8 +141,7 @@ TEST(Factors, ExactHoldsBothPropertiesOnData) {
         // On a sample the variance of f can exceed what the scale leaves room for, by sampling noise.
         const double emitted = map.scale * map.scale * (statistics.output_square - std::pow(statistics.output_mean, 2));
         EXPECT_NEAR(static_cast<double>(square), std::max(goal, emitted), 1e-9 * goal) << info.name;
-        const double gain = target == Target::unit ? statistics.input_variance : 1;
-        EXPECT_NEAR(static_cast<double>(slope) * gain, 1, 1e-11) << info.name;
+        EXPECT_NEAR(static_cast<double>(slope) * statistics.input_variance / goal, 1, 1e-11) << info.name;
       }
     }
   }
@@ -168,6 +174,15 @@ TEST(OutputShift, IsBelowZeroAndZeroWhereNoRealShiftExists) {
   }
 }
 
+TEST(TargetMoment, OfDampedForgetsOverFourLayers) {
+  // Weights that add log 2 to log v at each of many layers: the sum of 0.75^k.
+  double v = 1;
+  for (int layer = 0; layer < 200; ++layer) v = 2 * target_moment(Target::damped, v);
+  EXPECT_NEAR(v, 16, 1e-12);
+  EXPECT_EQ(target_moment(Target::damped, 0), 0);
+  EXPECT_EQ(target_moment(Target::damped, 1), 1);
+}
+
 TEST(OutputShift, UsesTheClampedLambda) {
   NormalizationOptions options{.solution = Solution::exact, .lambda_max = 0.5};
   EXPECT_NEAR(output_shift({1, 2, 1, 1}, options), -std::sqrt(0.75), 1e-15);
@@ -182,7 +197,7 @@ TEST(Lambda, IsClampedToItsBounds) {
 }
 
 TEST(Lambda, OfAZeroGainIsTheUpperBound) {
-  for (const Target target : {Target::input, Target::unit}) {
+  for (const Target target : {Target::damped, Target::input, Target::unit}) {
     for (const Gain gain : {Gain::activation, Gain::output}) {
       for (const Solution solution : all_solutions()) {
         const NormalizationOptions options{.solution = solution, .target = target, .gain = gain};
@@ -209,7 +224,7 @@ TEST(Lambda, IsInsideItsBoundsForAnyFiniteStatistics) {
       for (const double variance : values) {
         for (const double slope : values) {
           for (const Solution solution : all_solutions()) {
-            for (const Target target : {Target::input, Target::unit}) {
+            for (const Target target : {Target::damped, Target::input, Target::unit}) {
               for (const Gain gain : {Gain::activation, Gain::output}) {
                 const NormalizationOptions options{.solution = solution, .target = target, .gain = gain};
                 const Statistics statistics{mean, square, variance, slope};
@@ -281,8 +296,7 @@ TEST(Factors, OfAFarAlphaStayFinite) {
 TEST(Factors, CentringWithTheGainOfTheActivationShrinks) {
   const Statistics relu = gaussian_statistics(make_activation(ActivationKind::relu));
   const auto emitted = [&](Gain gain) {
-    const NormalizationOptions options{.gain = gain};
-    const double factor = lambda(relu, options);
+    const double factor = lambda(relu, {.solution = Solution::compromise, .gain = gain});
     return factor * factor * (relu.output_square - relu.output_mean * relu.output_mean);
   };
   EXPECT_NEAR(emitted(Gain::activation), 1 - 1 / std::acos(-1.0), 1e-13);
@@ -295,7 +309,7 @@ TEST(Factors, CentringWithTheGainOfTheActivationShrinks) {
 TEST(Validate, AcceptsTheDefaultsAndEverySolution) {
   EXPECT_NO_THROW(validate({}));
   for (const Solution solution : all_solutions()) EXPECT_NO_THROW(validate({.solution = solution}));
-  EXPECT_NO_THROW(validate({.centre = false}));
+  EXPECT_NO_THROW(validate({.solution = Solution::compromise, .centre = false}));
   EXPECT_NO_THROW(validate({.lambda_min = 2, .lambda_max = 2}));
 }
 
@@ -317,7 +331,7 @@ TEST(Validate, RefusesBadBoundsAndExactWithoutCentre) {
 
 TEST(Names, RoundTrip) {
   for (const Solution value : all_solutions()) EXPECT_EQ(parse_solution(to_string(value)), value);
-  for (const Target value : {Target::input, Target::unit}) EXPECT_EQ(parse_target(to_string(value)), value);
+  for (const Target value : {Target::damped, Target::input, Target::unit}) EXPECT_EQ(parse_target(to_string(value)), value);
   for (const Gain value : {Gain::activation, Gain::output}) EXPECT_EQ(parse_gain(to_string(value)), value);
   for (const StatisticsSource value :
        {StatisticsSource::previous, StatisticsSource::running, StatisticsSource::batch}) {
@@ -328,7 +342,7 @@ TEST(Names, RoundTrip) {
 TEST(Names, AreTheDocumentedOnes) {
   std::vector<std::string> names;
   for (const Solution value : all_solutions()) names.emplace_back(to_string(value));
-  EXPECT_EQ(names, (std::vector<std::string>{"compromise", "forward", "backward", "geometric", "exact"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"exact", "compromise", "forward", "backward", "geometric"}));
   EXPECT_EQ(to_string(Target::unit), "unit");
   EXPECT_EQ(to_string(Gain::output), "output");
   EXPECT_EQ(to_string(StatisticsSource::previous), "previous");
@@ -336,9 +350,9 @@ TEST(Names, AreTheDocumentedOnes) {
 
 TEST(Names, UnknownOnesAreRefusedWithTheAcceptedOnes) {
   EXPECT_EQ(message_of([] { (void)parse_solution("compromize"); }),
-            "unknown solution \"compromize\"; expected one of compromise, forward, backward, geometric, exact (did you "
+            "unknown solution \"compromize\"; expected one of exact, compromise, forward, backward, geometric (did you "
             "mean compromise?)");
-  EXPECT_EQ(message_of([] { (void)parse_target("zzz"); }), "unknown target \"zzz\"; expected one of input, unit");
+  EXPECT_EQ(message_of([] { (void)parse_target("zzz"); }), "unknown target \"zzz\"; expected one of damped, input, unit");
   EXPECT_EQ(message_of([] { (void)parse_gain(""); }), "unknown gain \"\"; expected one of activation, output");
   EXPECT_EQ(message_of([] { (void)parse_statistics_source("Batch"); }),
             "unknown statistics source \"Batch\"; expected one of previous, running, batch (did you mean batch?)");

@@ -87,6 +87,13 @@ TEST(Orthogonal, TakesTheDrawsThatTheOthersTake) {
   const auto rows = orthogonal.at("conv3.weight").flatten(1);
   EXPECT_TRUE(rows.matmul(rows.t()).allclose(torch::eye(8), 0, 1e-5));
   EXPECT_EQ(orthogonal.at("conv3.bias").abs().max().item<double>(), 0);
+  // Where there are more outputs than inputs, only the mean of the rows' squared norms can be 1.
+  torch::nn::Linear tall(3, 12);
+  torch::nn::Linear output(12, 2);
+  torch::nn::Sequential network(tall, output);
+  initialize(*network, output, {.kind = Initialization::orthogonal}, generator(9));
+  EXPECT_NEAR(tall->weight.square().sum(1).mean().item<double>(), 1, 1e-5);
+  EXPECT_TRUE(tall->weight.t().matmul(tall->weight).allclose(4 * torch::eye(3), 0, 1e-5));
 }
 
 // The layers' own constructors draw from the default generator in the same order.

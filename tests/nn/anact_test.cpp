@@ -13,18 +13,22 @@
 namespace anact::nn {
 namespace {
 
-// The module written out with PyTorch's own operations and the formulas of the paper, in double.
+// The module with its default options, written out with PyTorch's own operations in double.
 struct Plain {
   double mean, square, variance, gain;
   std::int64_t batches = 0;
 
   torch::Tensor operator()(const torch::Tensor& x, double alpha, double momentum) {
-    const double rho = square / variance;
-    const double scale = std::sqrt((1 / rho + 1 / gain) / 2) + 0.3 * std::tanh(alpha);
     const auto sigmoid = torch::sigmoid(x);
     const auto f = x * sigmoid;
-    const auto y = scale * (f - mean);
     const auto slope = sigmoid * (1 + x * (1 - sigmoid));
+    const auto map = [&] {
+      const double held = std::pow(variance, 0.75);
+      const double lambda = std::sqrt(held / (variance * gain));
+      const double shift = -std::sqrt(std::max(0.0, held - lambda * lambda * (square - mean * mean)));
+      return (lambda + 0.3 * std::tanh(alpha)) * (f - mean) + shift;
+    };
+    const auto before = map();
     const double weight = std::max(momentum, 1.0 / static_cast<double>(batches + 1));
     const auto move = [&](double& value, const torch::Tensor& fresh) {
       value += weight * (fresh.item<double>() - value);
@@ -33,8 +37,7 @@ struct Plain {
     move(square, f.square().mean());
     move(variance, x.var(false));
     move(gain, slope.square().mean());
-    ++batches;
-    return y;
+    return batches++ == 0 ? map() : before;
   }
 };
 
@@ -242,9 +245,15 @@ TEST(ANAct, RecomputesWithTheLatestFactorsWhenABatchComesAgain) {
 TEST(ANAct, PrintsWhatIsNotTheDefault) {
   std::stringstream text;
   text << *ANAct() << "\n"
-       << *ANAct(ANActOptions("elu(alpha=0.5)").momentum(0.01).target(Target::unit).centre(false).learnable(false));
+       << *ANAct(ANActOptions("elu(alpha=0.5)")
+                     .momentum(0.05)
+                     .solution(Solution::forward)
+                     .target(Target::unit)
+                     .centre(false)
+                     .learnable(false));
   EXPECT_EQ(text.str(),
-            "ANAct(silu)\nANAct(elu(alpha=0.5), target=unit, centre=false, momentum=0.01, learnable=false)");
+            "ANAct(silu)\nANAct(elu(alpha=0.5), solution=forward, target=unit, centre=false, momentum=0.05, "
+            "learnable=false)");
 }
 
 TEST(ANAct, FixedAlphaGetsNoGradient) {

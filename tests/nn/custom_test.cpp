@@ -283,10 +283,10 @@ TEST(Custom, WorksWithoutGradients) {
 }
 
 TEST(Custom, IsPrintedClonedAndSaved) {
-  ANAct act(ANActOptions(snake()).momentum(0.01));
+  ANAct act(ANActOptions(snake()).momentum(0.05));
   std::stringstream text;
   text << *act;
-  EXPECT_EQ(text.str(), "ANAct(snake, momentum=0.01)");
+  EXPECT_EQ(text.str(), "ANAct(snake, momentum=0.05)");
 
   act->forward(torch::randn({32}));
   const auto copy = std::dynamic_pointer_cast<ANActImpl>(act->clone());
@@ -297,7 +297,7 @@ TEST(Custom, IsPrintedClonedAndSaved) {
 
   std::stringstream stream;
   torch::save(act, stream);
-  ANAct other(ANActOptions(snake()).momentum(0.01));
+  ANAct other(ANActOptions(snake()).momentum(0.05));
   torch::load(other, stream);
   act->eval();
   other->eval();

@@ -204,7 +204,7 @@ TEST(Fold, GroupsAndLayersWithoutBias) {
 }
 
 TEST(Fold, NoOffsetNeedsNoBias) {
-  Sequential net(ANAct(ANActOptions("relu").centre(false)), Linear(LinearOptions(4, 4).bias(false)));
+  Sequential net(ANAct(ANActOptions("relu").solution(Solution::compromise).centre(false)), Linear(LinearOptions(4, 4).bias(false)));
   net->eval();
   EXPECT_EQ(fold(*net).merged, (Pairs{{"0", "1"}}));
   EXPECT_FALSE(net[1]->as<Linear>()->bias.defined());

@@ -86,7 +86,8 @@ class Plain {
     const auto mix = [&](double old, double fresh) { return accepted ? old + weight * (fresh - old) : old; };
     const Means moved{mix(running_.mean, batch.mean), mix(running_.square, batch.square),
                       mix(running_.variance, batch.variance), mix(running_.gain, batch.gain)};
-    Means used = running_;
+    // The first batch of `previous` has no earlier one.
+    Means used = tracked == 0 ? moved : running_;
     if (options_.statistics() == StatisticsSource::running) used = moved;
     if (options_.statistics() == StatisticsSource::batch && accepted) used = batch;
     running_ = moved;
@@ -112,11 +113,13 @@ class Plain {
   }
 
   [[nodiscard]] std::pair<double, double> map(const Means& m, double alpha) const {
-    const bool unit = options_.target() == Target::unit;
+    const double held = options_.target() == Target::unit     ? 1
+                        : options_.target() == Target::damped ? std::pow(m.variance, 0.75)
+                                                              : m.variance;
     const double spread = std::max(0.0, m.square - m.mean * m.mean);
     const double emitted = options_.gain() == Gain::output && options_.centre() ? spread : m.square;
-    const double rho = unit ? emitted : emitted / m.variance;
-    const double rho_back = unit ? m.variance * m.gain : m.gain;
+    const double rho = emitted / held;
+    const double rho_back = m.variance * m.gain / held;
     double lambda = 0;
     switch (options_.solution()) {
       case Solution::compromise:
@@ -136,7 +139,7 @@ class Plain {
     lambda = std::clamp(lambda, options_.bounds().first, options_.bounds().second);
     double shift = 0;
     if (options_.solution() == Solution::exact) {
-      shift = -std::sqrt(std::max(0.0, (unit ? 1 : m.variance) - lambda * lambda * spread));
+      shift = -std::sqrt(std::max(0.0, held - lambda * lambda * spread));
     }
     const double scale = lambda + 0.3 * std::tanh(alpha);
     return {scale, shift - scale * (options_.centre() ? m.mean : 0)};
@@ -198,7 +201,7 @@ TEST_P(EveryOption, FollowsAPlainImplementationOverFiftyBatches) {
   }
   const auto batches = make_batches(name);
   const auto start = normal_means(name);
-  for (const auto target : {Target::input, Target::unit}) {
+  for (const auto target : {Target::damped, Target::input, Target::unit}) {
     for (const auto gain : {Gain::activation, Gain::output}) {
       for (const bool gated : {false, true}) {
         for (const double momentum : {0.1, 0.01}) {

@@ -782,6 +782,53 @@ TEST(Probe, PredictsThroughConvolutionsPoolingBatchNormAndSums) {
   }
 }
 
+// SiLU under another name: what the catalogue's own shows, but for what needs f'.
+TEST(Probe, MeasuresAnActivationOfTheUsersOwn) {
+  const CustomActivation own{"own", [](const torch::Tensor& x) { return x * x.sigmoid(); },
+                             [](const torch::Tensor& x) {
+                               const auto s = x.sigmoid();
+                               return s * (1 + x * (1 - s));
+                             }};
+  const auto measure = [](const ANActOptions& options, bool training) {
+    torch::manual_seed(31);
+    torch::nn::Sequential net;
+    for (int i = 0; i < 3; ++i) {
+      net->push_back(torch::nn::Linear(24, 24));
+      net->push_back(ANAct(options));
+    }
+    net->to(torch::kDouble);
+    net->train(training);
+    VarianceProbe probe(*net);
+    net->forward(torch::randn({16, 24}, torch::kDouble)).square().sum().backward();
+    probe.finish();
+    return probe.take_records();
+  };
+  const auto expected = measure("silu", true), found = measure(own, true);
+  ASSERT_EQ(names(found), names(expected));
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const auto& a = found[i];
+    const auto& b = expected[i];
+    for (const auto column : {&LayerRecord::lambda, &LayerRecord::alpha, &LayerRecord::output_mean,
+                              &LayerRecord::forward_gain, &LayerRecord::backward_gain, &LayerRecord::forward_property,
+                              &LayerRecord::backward_property, &LayerRecord::predicted_second_moment,
+                              &LayerRecord::predicted_gradient}) {
+      if (std::isnan(b.*column)) {
+        EXPECT_TRUE(std::isnan(a.*column)) << a.name;
+      } else {
+        expect_near(a.*column, b.*column, 1e-10, a.name);
+      }
+    }
+    expect_near(a.output.second_moment, b.output.second_moment, 1e-10, a.name);
+    expect_near(a.input_gradient.second_moment, b.input_gradient.second_moment, 1e-10, a.name);
+    if (a.kind != LayerKind::activation) continue;
+    EXPECT_EQ(a.activation, "own");
+    EXPECT_TRUE(a.normalized);
+    EXPECT_TRUE(std::isnan(a.dead_share));
+  }
+  // In evaluation nothing measures it.
+  for (const auto& record : measure(own, false)) EXPECT_EQ(record.kind, LayerKind::linear);
+}
+
 TEST(Probe, BeginsAnewAfterWhatItDoesNotKnow) {
   for (const bool shortcut : {false, true}) {
     torch::manual_seed(12);

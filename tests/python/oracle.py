@@ -79,11 +79,11 @@ class OracleANAct(nn.Module):
         self,
         activation="silu",
         statistics="previous",
-        solution="compromise",
-        target="input",
+        solution="exact",
+        target="damped",
         gain="activation",
         centre=True,
-        momentum=0.1,
+        momentum=0.01,
         gate=None,
         bounds=(0.1, 10.0),
     ):
@@ -117,10 +117,9 @@ class OracleANAct(nn.Module):
         emitted = square
         if self.gain == "output" and self.centre:
             emitted = square - mean**2
-        if self.target == "unit":
-            rho, rho_prime = emitted, variance * backward
-        else:
-            rho, rho_prime = emitted / variance, backward
+        held = {"damped": variance**0.75, "input": variance, "unit": variance**0}
+        wanted = held[self.target]
+        rho, rho_prime = emitted / wanted, variance * backward / wanted
         factor = {
             "compromise": (1 / rho + 1 / rho_prime) / 2,
             "forward": 1 / rho,
@@ -131,7 +130,6 @@ class OracleANAct(nn.Module):
         factor = factor.clamp(*self.bounds)
         shift = torch.zeros(())
         if self.solution == "exact":
-            wanted = 1.0 if self.target == "unit" else variance
             spread = square - mean**2
             shift = -(wanted - factor**2 * spread).clamp_min(0).sqrt()
         return factor, mean if self.centre else torch.zeros(()), shift
@@ -143,7 +141,8 @@ class OracleANAct(nn.Module):
             batch = measure(self.f, x)
             if self.accepts(batch):
                 blended = self.blended(batch)
-                used = {"previous": used, "running": blended, "batch": batch}
+                before = used if self.tracked else batch
+                used = {"previous": before, "running": blended, "batch": batch}
                 used = used[self.source]
                 self.running, self.tracked = blended, self.tracked + 1
             else:

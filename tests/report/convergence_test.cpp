@@ -354,12 +354,13 @@ TEST(ConvergenceConclusion, LeansNowhere) {
 
 TEST(ConvergencePage, HasItsPartsInOrder) {
   const ConvergenceStudy study = example();
-  const std::string html = convergence_html({"A study", {{"Data", "digits"}}, study});
+  const auto all = correlations(study);
+  const std::string html = convergence_html({"A study", {{"Data", "digits"}}, study, all});
   std::size_t last = 0;
   for (const std::string& part :
        {std::string("<h1>A study</h1>"), std::string("<dd>digits</dd>"),
         std::string("<dd>12 runs of 6 arms, 0 of which diverged</dd>"), std::string("<h2>Result</h2>"),
-        page::escape_html(convergence_conclusion(correlations(study))),
+        page::escape_html(convergence_conclusion(all)),
         std::string("distance from the property</text>"), std::string("distance from constant growth</text>"),
         std::string("<h2>Rank correlations</h2>"), std::string("<h2>All arms</h2>"), std::string("relu-a</th>")}) {
     const std::size_t at = html.find(part, last);
@@ -384,7 +385,8 @@ TEST(ConvergencePage, NamesWhatItLeavesOut) {
     study.runs[i].test_accuracy = std::numeric_limits<double>::quiet_NaN();
     study.runs[i].epochs_to[0] = kInf;
   }
-  const std::string html = convergence_html({"A study", {}, study});
+  const auto all = correlations(study);
+  const std::string html = convergence_html({"A study", {}, study, all});
   EXPECT_TRUE(has(html, "Left out, since the distance is not known of a run that diverged: silu and relu-a."));
   EXPECT_TRUE(has(html, "silu (1 of 2 diverged): distance from constant growth"));
   EXPECT_TRUE(has(html, "Over 4 arms the rank correlation"));
@@ -396,7 +398,8 @@ TEST(ConvergencePage, NamesWhatItLeavesOut) {
 
 TEST(ConvergencePage, BearsOneArmOfOneSeed) {
   const ConvergenceStudy study{{}, {run_of("silu", 0, 0, 1)}};
-  const std::string html = convergence_html({"A study", {}, study});
+  const auto all = correlations(study);
+  const std::string html = convergence_html({"A study", {}, study, all});
   EXPECT_TRUE(has(html, "Over 1 arm there is no rank correlation"));
   EXPECT_TRUE(has(html, "No values to draw"));
   EXPECT_EQ(page::test::first_unbalanced(html), "");
@@ -405,7 +408,8 @@ TEST(ConvergencePage, BearsOneArmOfOneSeed) {
 TEST(ConvergencePage, EscapesNames) {
   ConvergenceStudy study = example();
   for (StudyRun& run : study.runs) run.arm = run.family = "<script>\"&";
-  const std::string html = convergence_html({"<script>", {{"<script>", "<script>"}}, study});
+  const auto all = correlations(study);
+  const std::string html = convergence_html({"<script>", {{"<script>", "<script>"}}, study, all});
   EXPECT_FALSE(has(html, "<script"));
   EXPECT_EQ(page::test::first_unbalanced(html), "");
 }

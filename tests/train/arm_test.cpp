@@ -42,14 +42,14 @@ TEST(ParseArm, AnNAsksForAnact) {
   EXPECT_EQ(arm.name, "nsilu");
   EXPECT_EQ(arm.activation, parse_activation("silu"));
   EXPECT_EQ(arm.normalization, Normalization::anact);
-  EXPECT_EQ(arm.initialization, models::Initialization::lecun);
+  EXPECT_EQ(arm.initialization, models::Initialization::orthogonal);
   EXPECT_EQ(arm.anact.activation(), parse_activation("silu"));
   EXPECT_EQ(arm.anact.statistics(), StatisticsSource::previous);
-  EXPECT_EQ(arm.anact.solution(), Solution::compromise);
-  EXPECT_EQ(arm.anact.target(), Target::input);
+  EXPECT_EQ(arm.anact.solution(), Solution::exact);
+  EXPECT_EQ(arm.anact.target(), Target::damped);
   EXPECT_EQ(arm.anact.gain(), Gain::activation);
   EXPECT_TRUE(arm.anact.centre());
-  EXPECT_EQ(arm.anact.momentum(), 0.1);
+  EXPECT_EQ(arm.anact.momentum(), 0.01);
   EXPECT_FALSE(arm.anact.gate().has_value());
   EXPECT_EQ(arm.anact.bounds(), (nn::ANActOptions::Interval{0.1, 10}));
   EXPECT_TRUE(arm.anact.learnable());
@@ -87,7 +87,7 @@ TEST(ParseArm, EverySetting) {
   EXPECT_EQ(arm.anact.bounds(), (nn::ANActOptions::Interval{0.2, 5}));
   EXPECT_FALSE(arm.anact.learnable());
 
-  EXPECT_FALSE(parse_arm("nsilu:centre=off").anact.centre());
+  EXPECT_FALSE(parse_arm("nsilu:solution=forward:centre=off").anact.centre());
   EXPECT_EQ(parse_arm("nsilu:statistics=batch").anact.statistics(), StatisticsSource::batch);
   EXPECT_EQ(parse_arm("silu:norm=batch").normalization, Normalization::batch);
   EXPECT_EQ(parse_arm("nsilu:norm=none").normalization, Normalization::none);
@@ -102,7 +102,7 @@ TEST(ParseArm, EverySetting) {
 
 TEST(ParseArm, InitializationFollowsTheNormalization) {
   EXPECT_EQ(parse_arm("selu").initialization, models::Initialization::lecun);
-  EXPECT_EQ(parse_arm("silu:norm=anact").initialization, models::Initialization::lecun);
+  EXPECT_EQ(parse_arm("silu:norm=anact").initialization, models::Initialization::orthogonal);
   EXPECT_EQ(parse_arm("silu:init=gain:norm=anact").initialization, models::Initialization::gain);
   EXPECT_EQ(parse_arm("silu:norm=batch").initialization, models::Initialization::he);
   EXPECT_EQ(parse_arm("nsilu:init=he").initialization, models::Initialization::he);
@@ -187,11 +187,11 @@ TEST(ParseArms, RefusesTwoArmsOfOneName) {
 }
 
 TEST(ArmToJson, HoldsEverySetting) {
-  const auto json = parse_arms({"relu", "nrelu:solution=exact:gate=0.5,2:lr=0.5"})[1].to_json(0.001);
-  EXPECT_EQ(json, nlohmann::json::parse(R"({"name": "nrelu:solution=exact:gate=0.5,2:lr=0.5", "activation": "relu",
-      "normalization": "anact", "initialization": "lecun", "learning_rate": 0.5, "baseline": "relu",
-      "anact": {"statistics": "previous", "solution": "exact", "target": "input", "gain": "activation", "centre": true,
-                "momentum": 0.1, "lambda_min": 0.1, "lambda_max": 10.0, "learnable": true, "gate": [0.5, 2.0]}})"));
+  const auto json = parse_arms({"relu", "nrelu:solution=forward:gate=0.5,2:lr=0.5"})[1].to_json(0.001);
+  EXPECT_EQ(json, nlohmann::json::parse(R"({"name": "nrelu:solution=forward:gate=0.5,2:lr=0.5", "activation": "relu",
+      "normalization": "anact", "initialization": "orthogonal", "learning_rate": 0.5, "baseline": "relu",
+      "anact": {"statistics": "previous", "solution": "forward", "target": "damped", "gain": "activation", "centre": true,
+                "momentum": 0.01, "lambda_min": 0.1, "lambda_max": 10.0, "learnable": true, "gate": [0.5, 2.0]}})"));
   EXPECT_EQ(parse_arm("silu:norm=batch").to_json(0.001),
             nlohmann::json::parse(R"({"name": "silu:norm=batch", "activation": "silu", "normalization": "batch",
                                       "initialization": "he", "learning_rate": 0.001})"));

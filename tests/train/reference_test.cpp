@@ -25,9 +25,10 @@ struct Recipe {
   std::string activation;
   Norm norm = Norm::none;
   double gain = 1;  // n times the variance of a weight with n inputs
+  bool paper = false;  // the paper's map, with weights that are normally distributed
   bool previous = true;
   bool centre = true;
-  double momentum = 0.1;
+  double momentum = 0.01;
 
   friend void PrintTo(const Recipe& recipe, std::ostream* stream) { *stream << recipe.arm; }
 };
@@ -74,8 +75,30 @@ Statistics measure_normal(const std::string& activation) {
           .slope_square = (slope.square() * weight).sum().item<double>()};
 }
 
-double lambda_of(const Statistics& statistics) {
-  return std::sqrt((statistics.variance / statistics.square + 1 / statistics.slope_square) / 2);
+double lambda_of(const Statistics& statistics, bool paper) {
+  if (paper) return std::sqrt((statistics.variance / statistics.square + 1 / statistics.slope_square) / 2);
+  return std::sqrt(std::pow(statistics.variance, -0.25) / statistics.slope_square);
+}
+
+double shift_of(const Statistics& statistics, bool paper) {
+  if (paper) return 0;
+  const double spread = statistics.square - statistics.mean * statistics.mean;
+  const double rest = std::pow(statistics.variance, 0.75) * (1 - spread / (statistics.variance * statistics.slope_square));
+  return -std::sqrt(std::max(0.0, rest));
+}
+
+// Rows of mean square 1 / inputs, orthogonal where they can be; by Gram and Schmidt, in double.
+Tensor orthogonal(const Tensor& draws) {
+  const bool wide = draws.size(0) < draws.size(1);
+  const auto vectors = wide ? draws : draws.t();
+  std::vector<Tensor> basis;
+  for (std::int64_t i = 0; i < vectors.size(0); ++i) {
+    auto vector = vectors[i].clone();
+    for (const auto& earlier : basis) vector -= earlier * earlier.dot(vector);
+    basis.push_back(vector / vector.norm());
+  }
+  const auto rows = at::stack(basis);
+  return wide ? rows : rows.t() * std::sqrt(static_cast<double>(draws.size(0)) / static_cast<double>(draws.size(1)));
 }
 
 struct Layer {
@@ -101,8 +124,10 @@ class Network {
       const std::int64_t outputs = last ? dataset.classes() : options.width;
       const auto draws = at::randn({outputs, inputs}, generator, torch::TensorOptions(torch::kFloat));
       const double gain = last ? 1 : recipe.gain;
+      const bool normal = last || recipe.norm != Norm::anact || recipe.paper;
       Layer layer;
-      layer.weight = parameter(draws.to(torch::kDouble) * std::sqrt(gain / static_cast<double>(inputs)));
+      layer.weight = parameter(normal ? draws.to(torch::kDouble) * std::sqrt(gain / static_cast<double>(inputs))
+                                      : orthogonal(draws.to(torch::kDouble)));
       layer.bias = parameter(at::zeros(outputs, torch::kDouble));
       if (!last && recipe.norm == Norm::batch) {
         layer.scale = parameter(at::ones(outputs, torch::kDouble));
@@ -150,7 +175,7 @@ class Network {
   [[nodiscard]] std::vector<double> lambdas() const {
     std::vector<double> result;
     if (recipe_.norm != Norm::anact) return result;
-    for (std::size_t i = 0; i + 1 < layers_.size(); ++i) result.push_back(lambda_of(layers_[i].statistics));
+    for (std::size_t i = 0; i + 1 < layers_.size(); ++i) result.push_back(lambda_of(layers_[i].statistics, recipe_.paper));
     return result;
   }
 
@@ -182,13 +207,15 @@ class Network {
       fresh.variance += weight * (batch.variance - fresh.variance);
       fresh.slope_square += weight * (batch.slope_square - fresh.slope_square);
     }
-    const auto used = recipe_.previous ? layer.statistics : fresh;
+    const auto used = recipe_.previous && layer.batches > 0 ? layer.statistics : fresh;
     if (update) {
       layer.statistics = fresh;
       ++layer.batches;
     }
     const double centre = recipe_.centre ? used.mean : 0;
-    return (lambda_of(used) + 0.3 * layer.alpha.tanh()) * (activate(recipe_.activation, z).value - centre);
+    return (lambda_of(used, recipe_.paper) + 0.3 * layer.alpha.tanh()) *
+               (activate(recipe_.activation, z).value - centre) +
+           shift_of(used, recipe_.paper);
   }
 
   const Recipe& recipe_;
@@ -275,10 +302,17 @@ INSTANTIATE_TEST_SUITE_P(
                     Recipe{.arm = "silu-batchnorm", .activation = "silu", .norm = Norm::batch, .gain = 2},
                     Recipe{.arm = "nsilu", .activation = "silu", .norm = Norm::anact},
                     Recipe{.arm = "nrelu", .activation = "relu", .norm = Norm::anact},
-                    Recipe{.arm = "nsilu:statistics=running:centre=off:momentum=0.4:init=he",
+                    Recipe{.arm = "nsilu:solution=compromise:target=input:momentum=0.1:init=lecun",
+                           .activation = "silu",
+                           .norm = Norm::anact,
+                           .paper = true,
+                           .momentum = 0.1},
+                    Recipe{.arm = "nsilu:solution=compromise:target=input:statistics=running:centre=off:momentum=0.4:"
+                                  "init=he",
                            .activation = "silu",
                            .norm = Norm::anact,
                            .gain = 2,
+                           .paper = true,
                            .previous = false,
                            .centre = false,
                            .momentum = 0.4}),

@@ -6,6 +6,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <sys/mman.h>
 #include <torch/library.h>
 #include <unistd.h>
@@ -140,17 +142,18 @@ ForwardResult forward_cpu(ANACT_FORWARD_PARAMETERS) {
   const auto dense = input.is_non_overlapping_and_dense() ? input : input.contiguous();
   Moments moments;
   Statistics used = read(ANACT_RUNNING);
-  if (configuration.uses_batch() && dense.numel() > 0) {
+  const auto tracked = *num_batches_tracked.const_data_ptr<std::int64_t>();
+  const bool uses_batch = configuration.uses_batch(tracked == 0);
+  if (uses_batch && dense.numel() > 0) {
     pass(chosen, dense, {}, nullptr, &moments);
     const Statistics batch = to_statistics(moments);
     if (accepts(used, batch, gate_low, gate_high)) {
-      const auto tracked = *num_batches_tracked.const_data_ptr<std::int64_t>();
       const bool alone = configuration.source == StatisticsSource::batch;
       used = alone ? batch : blend(used, batch, batch_weight(tracked, momentum));
     }
   }
   Factors map = known_factors ? to_factors(*known_factors) : factors(used, read(alpha), configuration.options);
-  bool measure = training && !configuration.uses_batch();
+  bool measure = training && !uses_batch;
   const bool again = training && !known_factors && runs_again();
   if (again) {
     // The moments tell which pass this is; only then are the factors known.
@@ -220,6 +223,21 @@ void update_statistics_cpu(ANACT_UPDATE_PARAMETERS) {
 }
 
 }  // namespace
+
+Moments moments_of(const at::Tensor& input, const Activation& activation) {
+  Moments moments;
+  if (input.numel() == 0) return moments;
+  if (input.is_cpu() && fused(input, activation.kind)) {
+    pass(activation, input.is_non_overlapping_and_dense() ? input : input.contiguous(), {}, nullptr, &moments);
+    return moments;
+  }
+  const auto scalar = input.options().dtype(at::kFloat).memory_format(std::nullopt);
+  const auto one = at::ones({}, scalar);
+  const RunningStatistics unused{one, one, one, one, at::zeros({}, scalar.dtype(at::kLong))};
+  const auto result = forward(input, at::zeros({1}, scalar), unused, activation, StatisticsSource::previous, {}, {},
+                              /*training=*/true, to_tensor(Factors{}).to(input.device()));
+  return to_moments(std::get<1>(result).cpu());
+}
 
 TORCH_LIBRARY_IMPL(anact, CPU, m) {
   m.impl("forward", &forward_cpu);

@@ -81,15 +81,27 @@ struct TensorFactors {
   at::Tensor scale_slope;
 };
 
+at::Tensor target_moment(const at::Tensor& input_variance, Target target) {
+  switch (target) {
+    case Target::damped:
+      return at::pow(input_variance, kDamping);
+    case Target::unit:
+      return at::ones_like(input_variance);
+    default:
+      return input_variance;
+  }
+}
+
 TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alpha,
                       const NormalizationOptions& options) {
   const auto& mean = statistics.output_mean;
   const auto& variance = statistics.input_variance;
   const auto spread = at::clamp_min(statistics.output_square - mean * mean, 0);
   const auto emitted = options.gain == Gain::output && options.centre ? spread : statistics.output_square;
-  const bool unit = options.target == Target::unit;
-  const auto inverse_forward = unit ? 1 / emitted : variance / emitted;
-  const auto inverse_backward = unit ? 1 / (variance * statistics.backward_gain) : 1 / statistics.backward_gain;
+  const auto target = target_moment(variance, options.target);
+  const auto inverse_forward = target / emitted;
+  const auto inverse_backward = options.target == Target::input ? 1 / statistics.backward_gain
+                                                                : target / (variance * statistics.backward_gain);
   at::Tensor square;
   switch (options.solution) {
     case Solution::compromise:
@@ -114,8 +126,7 @@ TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alph
   const auto centre = options.centre ? mean : at::zeros_like(mean);
   auto shift = at::zeros_like(mean);
   if (options.solution == Solution::exact) {
-    const auto wanted = unit ? at::ones_like(variance) : variance;
-    shift = -at::sqrt(at::clamp_min(wanted - lambda * lambda * spread, 0));
+    shift = -at::sqrt(at::clamp_min(target - lambda * lambda * spread, 0));
   }
   return {scale, shift - scale * centre, centre, kAlphaRange * (1 - tanh * tanh)};
 }
@@ -139,12 +150,14 @@ ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const Ru
   auto moments = at::empty({0}, x.options().dtype(at::kDouble).memory_format(std::nullopt));
   if (training) moments = measure(x, f, functions.derivative(x));
   auto used = widen(running);
-  if (configuration.uses_batch() && x.numel() > 0) {
+  if (training && !known_factors && x.numel() > 0) {
     const auto batch = to_tensor_statistics(moments);
     const bool alone = source == StatisticsSource::batch;
+    auto accept = accepted(used, batch, update);
+    if (source == StatisticsSource::previous) accept = accept.logical_and(running.num_batches_tracked == 0);
     used = blend(used, batch,
                  alone ? at::ones_like(batch.output_mean) : weight(running.num_batches_tracked, update.momentum),
-                 accepted(used, batch, update));
+                 accept);
   }
   auto map = known_factors ? known_factors->clone() : to_tensor(factors(used, alpha, options));
   if (training && !known_factors) {
