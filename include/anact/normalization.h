@@ -41,7 +41,8 @@ enum class Gain : std::uint8_t {
 
 // Which statistics the factors of a training step come from. Always constants to the gradient.
 enum class StatisticsSource : std::uint8_t {
-  previous,  // the running statistics as they stood before this batch; one pass over the input. The first batch uses its own
+  previous,  // the running statistics as they stood before this batch; one pass over the input. The first batch uses
+             // its own
   running,   // the running statistics with this batch in
   batch,     // this batch alone
 };

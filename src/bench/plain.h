@@ -17,6 +17,7 @@ class PlainNormalizedImpl : public torch::nn::Module {
 
  private:
   Activation activation_;
+  std::int64_t batches_ = 0;
   nn::ANAct state_;  // the statistics; its forward is not called
 };
 TORCH_MODULE(PlainNormalized);

@@ -150,7 +150,8 @@ void validate(const NormalizationOptions& options) {
   }
   if (options.solution == Solution::exact && !options.centre) {
     throw std::invalid_argument(
-        "solution \"exact\" without centre is not valid: its shift takes the place of the mean; expected centre on, or another solution");
+        "solution \"exact\" without centre is not valid: its shift takes the place of the mean; expected centre on, or "
+        "another solution");
   }
 }
 

@@ -1,5 +1,6 @@
 #include "models/initialization.h"
 
+#include <ATen/Parallel.h>
 #include <torch/nn/modules/conv.h>
 
 #include <array>
@@ -19,6 +20,18 @@ constexpr std::array<std::pair<std::string_view, Initialization>, 6> kNames{{{"h
                                                                              {"orthogonal", Initialization::orthogonal},
                                                                              {"pytorch", Initialization::pytorch},
                                                                              {"gain", Initialization::gain}}};
+
+// LAPACK's sums depend on the number of threads.
+class OneThread {
+ public:
+  OneThread() { at::set_num_threads(1); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+  ~OneThread() { at::set_num_threads(before_); }
+
+ private:
+  int before_ = at::get_num_threads();
+};
 
 }  // namespace
 
@@ -65,6 +78,7 @@ void draw_normal(torch::Tensor weight, double standard_deviation, at::Generator 
 
 void draw_orthogonal(torch::Tensor weight, const at::Generator& generator) {
   const torch::NoGradGuard no_grad;
+  const OneThread one_thread;
   auto draws = torch::empty({weight.size(0), weight.numel() / weight.size(0)}, weight.options());
   draw_normal(draws, 1, generator);
   const bool wide = draws.size(0) < draws.size(1);

@@ -54,7 +54,8 @@ struct ANActCall {
   at::Tensor input;
   at::Tensor alpha;
   Activation activation;
-  std::string custom;  // the name of an activation of the user's own, in place of `activation`; of that, f' is not known
+  std::string
+      custom;  // the name of an activation of the user's own, in place of `activation`; of that, f' is not known
   NormalizationOptions normalization;
   std::optional<Statistics> statistics;  // of anact::evaluate, which does not return its factors
 };

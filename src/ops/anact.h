@@ -36,7 +36,7 @@ struct RunningStatistics {
 // What update_statistics_ and the sources `running` and `batch` go by.
 struct UpdateOptions {
   double momentum = 0.01;  // weight of a new batch, in (0, 1]
-  double gate_low = 0;    // 0, 0: no gate
+  double gate_low = 0;     // 0, 0: no gate
   double gate_high = 0;
 };
 

@@ -10,7 +10,7 @@ namespace {
 constexpr std::array kPresets = std::to_array<Preset>({
     {"digits", "MLP of 20 layers on the handwritten digits: a minute on two cores", R"(
 [experiment]
-arms = ["silu", "nsilu", "relu", "nrelu", "selu", "silu-gain", "silu-batchnorm"]
+arms = ["silu", "nsilu", "relu", "nrelu", "elu", "nelu", "selu", "silu-gain", "silu-batchnorm"]
 seeds = 3
 [training]
 epochs = 12

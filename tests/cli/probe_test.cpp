@@ -92,8 +92,8 @@ TEST_F(Probe, StudiesWriteTheirRunsAndAReport) {
 
   // Again in its place, with one depth less: what the first one wrote for the other is gone.
   std::filesystem::remove(output() / "runs.csv");
-  const auto again = run(arguments({"study", "stability"}, {"--depths", "1", "--lrs", "0.01", "--arms", "nsilu",
-                                                            "--seeds", "1", "--overwrite"}));
+  const auto again = run(arguments(
+      {"study", "stability"}, {"--depths", "1", "--lrs", "0.01", "--arms", "nsilu", "--seeds", "1", "--overwrite"}));
   ASSERT_EQ(again.exit_code, 0) << again.error;
   EXPECT_EQ(lines_of(content_of(output() / "runs.csv")).size(), 1U + 1);
   EXPECT_FALSE(std::filesystem::exists(output() / "depth-2"));

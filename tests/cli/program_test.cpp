@@ -114,9 +114,13 @@ TEST(Gains, JsonHoldsTheSameNumbersInFull) {
 
 TEST(Gains, FollowTheInput) {
   // ReLU of N(0, 2^2) is 2 ReLU of N(0, 1).
-  const auto lines = lines_of(run({"gains", "relu", "--std", "2", "--format", "csv"}).out);
+  const auto lines = lines_of(run({"gains", "relu", "--std", "2", "--target", "input", "--format", "csv"}).out);
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[1], "relu,0.797884560803,2,0.5,0.5,1.41421356237");
+  // By default lambda^2 = 4^(3/4) / (4 rho').
+  const auto damped = lines_of(run({"gains", "relu", "--std", "2", "--format", "csv"}).out);
+  ASSERT_EQ(damped.size(), 2u);
+  EXPECT_EQ(damped[1], "relu,0.797884560803,2,0.5,0.5,1.189207115");
   // With the target `unit`, s = 2 takes the place of rho and v rho' = 2 of rho'.
   const auto unit = lines_of(run({"gains", "relu", "--std", "2", "--target", "unit", "--format", "csv"}).out);
   ASSERT_EQ(unit.size(), 2u);

@@ -331,7 +331,8 @@ TEST(Validate, RefusesBadBoundsAndExactWithoutCentre) {
 
 TEST(Names, RoundTrip) {
   for (const Solution value : all_solutions()) EXPECT_EQ(parse_solution(to_string(value)), value);
-  for (const Target value : {Target::damped, Target::input, Target::unit}) EXPECT_EQ(parse_target(to_string(value)), value);
+  for (const Target value : {Target::damped, Target::input, Target::unit})
+    EXPECT_EQ(parse_target(to_string(value)), value);
   for (const Gain value : {Gain::activation, Gain::output}) EXPECT_EQ(parse_gain(to_string(value)), value);
   for (const StatisticsSource value :
        {StatisticsSource::previous, StatisticsSource::running, StatisticsSource::batch}) {
@@ -352,7 +353,8 @@ TEST(Names, UnknownOnesAreRefusedWithTheAcceptedOnes) {
   EXPECT_EQ(message_of([] { (void)parse_solution("compromize"); }),
             "unknown solution \"compromize\"; expected one of exact, compromise, forward, backward, geometric (did you "
             "mean compromise?)");
-  EXPECT_EQ(message_of([] { (void)parse_target("zzz"); }), "unknown target \"zzz\"; expected one of damped, input, unit");
+  EXPECT_EQ(message_of([] { (void)parse_target("zzz"); }),
+            "unknown target \"zzz\"; expected one of damped, input, unit");
   EXPECT_EQ(message_of([] { (void)parse_gain(""); }), "unknown gain \"\"; expected one of activation, output");
   EXPECT_EQ(message_of([] { (void)parse_statistics_source("Batch"); }),
             "unknown statistics source \"Batch\"; expected one of previous, running, batch (did you mean batch?)");

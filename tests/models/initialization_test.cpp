@@ -125,10 +125,11 @@ TEST(GainInitialization, UsesTheNormalizationItIsGiven) {
   const double centred = 0.5 - 1 / (2 * M_PI);
   EXPECT_NEAR(deviation({.solution = Solution::forward}), std::sqrt(2.0) / 10, 1e-12);
   EXPECT_NEAR(deviation({.solution = Solution::forward, .gain = Gain::output}), std::sqrt(1 / centred) / 10, 1e-12);
-  EXPECT_NEAR(deviation({.gain = Gain::output}), std::sqrt((1 / centred + 2) / 2) / 10, 1e-12);
+  const NormalizationOptions compromise{.solution = Solution::compromise, .gain = Gain::output};
+  EXPECT_NEAR(deviation(compromise), std::sqrt((1 / centred + 2) / 2) / 10, 1e-12);
   EXPECT_NEAR(deviation({.solution = Solution::geometric, .gain = Gain::output}), std::pow(centred / 2, -0.25) / 10,
               1e-12);
-  EXPECT_NEAR(deviation({.gain = Gain::output, .lambda_max = 1.5}), 0.15, 1e-12);
+  EXPECT_NEAR(deviation({.lambda_max = 1.25}), 0.125, 1e-12);
 }
 
 }  // namespace

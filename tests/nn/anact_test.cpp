@@ -65,16 +65,15 @@ TEST(ANAct, FollowsAPlainImplementationOverFiftyBatches) {
   EXPECT_NEAR(act->input_variance.item<double>(), plain.variance, 1e-12);
   EXPECT_NEAR(act->backward_gain.item<double>(), plain.gain, 1e-12);
   EXPECT_EQ(act->num_batches_tracked.item<std::int64_t>(), 50);
-  const double rho = plain.square / plain.variance;
-  EXPECT_NEAR(act->factor(), std::sqrt((1 / rho + 1 / plain.gain) / 2), 1e-12);
+  EXPECT_NEAR(act->factor(), std::sqrt(std::pow(plain.variance, -0.25) / plain.gain), 1e-12);
 }
 
 TEST(ANAct, IsTheFixedGainActivationBeforeAnyBatch) {
   ANAct act("relu");
   act->eval();
   const auto x = torch::randn({100});
-  // ReLU under N(0, 1): mean 1/sqrt(2 pi), rho = rho' = 1/2, so lambda = sqrt 2.
-  const auto expected = std::sqrt(2.0) * (torch::relu(x) - 1 / std::sqrt(2 * M_PI));
+  // ReLU under N(0, 1): mean 1/sqrt(2 pi), rho' = 1/2, so lambda = sqrt 2; lambda^2 Var f = 1 - 1/pi.
+  const auto expected = std::sqrt(2.0) * (torch::relu(x) - 1 / std::sqrt(2 * M_PI)) - 1 / std::sqrt(M_PI);
   EXPECT_LE((act->forward(x) - expected).abs().max().item<double>(), 1e-6);
 }
 
@@ -294,10 +293,13 @@ TEST(ANAct, NormalizesADeepNetworkWhereThePlainActivationVanishes) {
 
 TEST(Functional, NormalizesByItsOwnBatch) {
   const auto x = (torch::randn({5000}) * 2 + 1).requires_grad_(true);
-  const auto y = functional::anact(x, ANActOptions("silu").solution(Solution::exact));
-  // `exact`: the output's second moment is the input's variance.
-  EXPECT_NEAR(y.square().mean().item<double>() / x.var(false).item<double>(), 1, 1e-4);
-  EXPECT_TRUE(y.requires_grad());
+  for (const auto target : {Target::damped, Target::input}) {
+    const auto y = functional::anact(x, ANActOptions("silu").target(target));
+    // Of `exact` the output's second moment is the target.
+    const double goal = std::pow(x.var(false).item<double>(), target == Target::damped ? 0.75 : 1);
+    EXPECT_NEAR(y.square().mean().item<double>() / goal, 1, 1e-4);
+    EXPECT_TRUE(y.requires_grad());
+  }
 }
 
 }  // namespace

@@ -91,9 +91,9 @@ TEST(Fold, MultipliesTheWeightsAndMovesTheBias) {
   }
   const auto weight = linear->weight.detach().clone();
   const auto bias = linear->bias.detach().clone();
-  // ReLU under N(0, 1): lambda = sqrt 2, mu = 1/sqrt(2 pi).
+  // ReLU under N(0, 1): lambda = sqrt 2, mu = 1/sqrt(2 pi), and lambda^2 Var f = 1 - 1/pi.
   const double scale = std::sqrt(2.0) + 0.3 * std::tanh(0.5);
-  const double offset = -scale / std::sqrt(2 * M_PI);
+  const double offset = -scale / std::sqrt(2 * M_PI) - 1 / std::sqrt(M_PI);
   const auto result = fold(*net);
   EXPECT_EQ(result.merged, (Pairs{{"0", "1"}}));
   EXPECT_TRUE(result.kept.empty());
@@ -204,7 +204,8 @@ TEST(Fold, GroupsAndLayersWithoutBias) {
 }
 
 TEST(Fold, NoOffsetNeedsNoBias) {
-  Sequential net(ANAct(ANActOptions("relu").solution(Solution::compromise).centre(false)), Linear(LinearOptions(4, 4).bias(false)));
+  Sequential net(ANAct(ANActOptions("relu").solution(Solution::compromise).centre(false)),
+                 Linear(LinearOptions(4, 4).bias(false)));
   net->eval();
   EXPECT_EQ(fold(*net).merged, (Pairs{{"0", "1"}}));
   EXPECT_FALSE(net[1]->as<Linear>()->bias.defined());
@@ -218,7 +219,9 @@ TEST(Fold, ZeroPaddingIsExactOnlyWithoutAnOffset) {
   for (const auto& [name, options] : padded) {
     SCOPED_TRACE(name);
     const auto make = [&options = options](bool centre) {
-      return [&options, centre] { return Sequential(ANAct(ANActOptions("silu").centre(centre)), Conv2d(options)); };
+      return [&options, centre] {
+        return Sequential(ANAct(ANActOptions("silu").solution(Solution::forward).centre(centre)), Conv2d(options));
+      };
     };
     const auto kept = check(make(true), {2, 4, 6, 5});
     EXPECT_TRUE(kept.merged.empty());

@@ -356,8 +356,7 @@ INSTANTIATE_TEST_SUITE_P(
                      testing::Values(StatisticsSource::previous, StatisticsSource::running, StatisticsSource::batch),
                      testing::ValuesIn(all_solutions().begin(), all_solutions().end()),
                      testing::Values(Target::damped, Target::input, Target::unit),
-                     testing::Values(Gain::activation, Gain::output),
-                     testing::Bool(), testing::Bool()),
+                     testing::Values(Gain::activation, Gain::output), testing::Bool(), testing::Bool()),
     option_name);
 
 TEST(FirstBatch, OfPreviousIsNormalizedByItself) {
@@ -374,8 +373,8 @@ TEST(FirstBatch, OfPreviousIsNormalizedByItself) {
   expect_matches(step(x, silu, StatisticsSource::previous, {}, fresh, gate), x, silu, kSome, {});
   auto broken = x.clone();
   broken[0][0] = std::numeric_limits<float>::infinity();
-  const auto map = std::get<2>(
-      forward(broken, alpha_tensor(), fresh, silu, StatisticsSource::previous, {}, {}, /*training=*/true));
+  const auto map =
+      std::get<2>(forward(broken, alpha_tensor(), fresh, silu, StatisticsSource::previous, {}, {}, /*training=*/true));
   EXPECT_NEAR(map[0].item<double>(), factors(kSome, static_cast<float>(kAlpha), {}).scale, 1e-6);
 }
 
@@ -559,7 +558,7 @@ TEST(Forward, WorksWithoutGradients) {
   {
     const at::NoGradGuard no_grad;
     const auto y = std::get<0>(
-        forward(x, alpha_tensor(), running, parse_activation("silu"), StatisticsSource::previous, {}, {}, true));
+        forward(x, alpha_tensor(), running, parse_activation("silu"), StatisticsSource::previous, kPaper, {}, true));
     EXPECT_FALSE(y.requires_grad());
     EXPECT_TRUE(at::equal(y, expected));
   }

@@ -360,9 +360,9 @@ TEST(ConvergencePage, HasItsPartsInOrder) {
   for (const std::string& part :
        {std::string("<h1>A study</h1>"), std::string("<dd>digits</dd>"),
         std::string("<dd>12 runs of 6 arms, 0 of which diverged</dd>"), std::string("<h2>Result</h2>"),
-        page::escape_html(convergence_conclusion(all)),
-        std::string("distance from the property</text>"), std::string("distance from constant growth</text>"),
-        std::string("<h2>Rank correlations</h2>"), std::string("<h2>All arms</h2>"), std::string("relu-a</th>")}) {
+        page::escape_html(convergence_conclusion(all)), std::string("distance from the property</text>"),
+        std::string("distance from constant growth</text>"), std::string("<h2>Rank correlations</h2>"),
+        std::string("<h2>All arms</h2>"), std::string("relu-a</th>")}) {
     const std::size_t at = html.find(part, last);
     ASSERT_NE(at, std::string::npos) << part;
     last = at;

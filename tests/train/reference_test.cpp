@@ -24,7 +24,7 @@ struct Recipe {
   std::string arm;
   std::string activation;
   Norm norm = Norm::none;
-  double gain = 1;  // n times the variance of a weight with n inputs
+  double gain = 1;     // n times the variance of a weight with n inputs
   bool paper = false;  // the paper's map, with weights that are normally distributed
   bool previous = true;
   bool centre = true;
@@ -83,7 +83,8 @@ double lambda_of(const Statistics& statistics, bool paper) {
 double shift_of(const Statistics& statistics, bool paper) {
   if (paper) return 0;
   const double spread = statistics.square - statistics.mean * statistics.mean;
-  const double rest = std::pow(statistics.variance, 0.75) * (1 - spread / (statistics.variance * statistics.slope_square));
+  const double rest =
+      std::pow(statistics.variance, 0.75) * (1 - spread / (statistics.variance * statistics.slope_square));
   return -std::sqrt(std::max(0.0, rest));
 }
 
@@ -175,7 +176,8 @@ class Network {
   [[nodiscard]] std::vector<double> lambdas() const {
     std::vector<double> result;
     if (recipe_.norm != Norm::anact) return result;
-    for (std::size_t i = 0; i + 1 < layers_.size(); ++i) result.push_back(lambda_of(layers_[i].statistics, recipe_.paper));
+    for (std::size_t i = 0; i + 1 < layers_.size(); ++i)
+      result.push_back(lambda_of(layers_[i].statistics, recipe_.paper));
     return result;
   }
 

@@ -100,8 +100,8 @@ TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alph
   const auto emitted = options.gain == Gain::output && options.centre ? spread : statistics.output_square;
   const auto target = target_moment(variance, options.target);
   const auto inverse_forward = target / emitted;
-  const auto inverse_backward = options.target == Target::input ? 1 / statistics.backward_gain
-                                                                : target / (variance * statistics.backward_gain);
+  const auto inverse_backward =
+      options.target == Target::input ? 1 / statistics.backward_gain : target / (variance * statistics.backward_gain);
   at::Tensor square;
   switch (options.solution) {
     case Solution::compromise:
@@ -155,9 +155,9 @@ ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const Ru
     const bool alone = source == StatisticsSource::batch;
     auto accept = accepted(used, batch, update);
     if (source == StatisticsSource::previous) accept = accept.logical_and(running.num_batches_tracked == 0);
-    used = blend(used, batch,
-                 alone ? at::ones_like(batch.output_mean) : weight(running.num_batches_tracked, update.momentum),
-                 accept);
+    used =
+        blend(used, batch,
+              alone ? at::ones_like(batch.output_mean) : weight(running.num_batches_tracked, update.momentum), accept);
   }
   auto map = known_factors ? known_factors->clone() : to_tensor(factors(used, alpha, options));
   if (training && !known_factors) {
