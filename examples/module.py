@@ -2,10 +2,10 @@
 
 Expected output (numbers may differ a little):
 
-    activations.0: NSiLU(silu), lambda 1.658
-    activations.1: NGELU(gelu, solution=exact), lambda 1.434
-    activations.2: NReLU(relu, gain=output), lambda 1.509
-    activations.3: ANAct(elu(alpha=0.5), centre=False), lambda 1.370
+    activations.0: NSiLU(silu), lambda 1.649
+    activations.1: NGELU(gelu, target=unit), lambda 0.671
+    activations.2: NReLU(relu, momentum=0.1), lambda 1.203
+    activations.3: ANAct(elu(alpha=0.5), solution=compromise, centre=False), lambda 1.052
     accuracy: 100 %
 """
 
@@ -30,9 +30,9 @@ class Network(nn.Module):
         self.activations = nn.ModuleList(
             [
                 anact.NSwish(),
-                anact.NGELU(solution="exact"),
-                anact.NReLU(gain="output"),
-                anact.ANAct("elu(alpha=0.5)", centre=False),
+                anact.NGELU(target="unit"),
+                anact.NReLU(momentum=0.1),
+                anact.ANAct("elu(alpha=0.5)", solution="compromise", centre=False),
             ]
         )
         self.head = nn.Linear(64, 3)

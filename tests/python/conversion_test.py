@@ -179,13 +179,13 @@ ALL = {
 
 def test_every_activation_becomes_an_anact_with_the_options():
     model = net()
-    conversion = convert_activations(model, momentum=0.05, solution="exact")
+    conversion = convert_activations(model, momentum=0.05, solution="forward")
     assert conversion.model is model
     assert conversion.replaced == ALL
     for path, text in ALL.items():
         act = model.get_submodule(path)
         assert act.options.activation == text
-        assert act.options.changed() == {"momentum": 0.05, "solution": "exact"}
+        assert act.options.changed() == {"momentum": 0.05, "solution": "forward"}
     assert type(model[2][2]) is nn.Identity
     assert (
         not conversion.functional and not conversion.repeated and not conversion.unread

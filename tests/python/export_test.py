@@ -23,10 +23,10 @@ strictness = pytest.mark.parametrize(
 
 OPTIONS = {
     "default": {},
-    "exact": {"solution": "exact"},
+    "paper": {"solution": "compromise", "target": "input"},
     "unit": {"target": "unit", "solution": "geometric"},
     "exact_unit": {"target": "unit", "solution": "exact"},
-    "not_centred": {"centre": False},
+    "not_centred": {"solution": "compromise", "centre": False},
     "output_gain": {"gain": "output", "solution": "forward"},
     "bounds": {"bounds": (0.9, 1.1)},
 }

@@ -75,8 +75,8 @@ def images(dtype=torch.float32, channels=3, size=9):
 
 OPTIONS = [
     {},
-    {"centre": False},
-    {"solution": "exact"},
+    {"solution": "compromise", "centre": False},
+    {"solution": "compromise", "target": "input"},
     {"solution": "backward", "target": "unit"},
     {"solution": "forward", "gain": "output"},
 ]
@@ -282,7 +282,10 @@ def test_max_pooling_needs_a_positive_scale(pool):
 
 
 def test_identity_maps_leave_the_plain_activation():
-    model = nn.Sequential(nn.Linear(3, 3), ANAct("relu", centre=False, bounds=(1, 1)))
+    model = nn.Sequential(
+        nn.Linear(3, 3),
+        ANAct("relu", solution="compromise", centre=False, bounds=(1, 1)),
+    )
     folding = assert_folds(model.eval(), torch.randn(2, 3))
     assert folding.kept == {"1": "its map is the identity"}
     assert type(folding.model[1]) is nn.ReLU
@@ -811,7 +814,7 @@ def both():
         nn.Conv2d(4, 4, 3, padding=1),
         ANAct("relu2"),
         nn.BatchNorm2d(4),
-        ANAct("relu", centre=False),
+        ANAct("relu", solution="compromise", centre=False),
     )
     return settle(model, 4, 3, 9, 9)
 
