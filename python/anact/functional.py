@@ -24,7 +24,7 @@ def _constants(
 def anact(
     input: Tensor, activation: str = "silu", **options: Unpack[OptionArguments]
 ) -> Tensor:
-    """y = λ·(f(x) − μ), normalized by the statistics of ``input`` itself.
+    """y = λ·(f(x) − μ) + b, normalized by the statistics of ``input`` itself.
 
     As training with ``statistics="batch"`` does, with α = 0.
 
@@ -38,7 +38,7 @@ def anact(
         ValueError: as :class:`anact.ANActOptions` does.
 
     >>> x = torch.randn(1000)
-    >>> y = anact(x, "relu", solution="forward", gain="output")
+    >>> y = anact(x, "relu", target="input")
     >>> bool((y.square().mean() / x.var(correction=0) - 1).abs() < 1e-5)
     True
     """

@@ -44,7 +44,6 @@ class Block(nn.Module):
 def test_every_layer_is_measured_as_plain_pytorch_has_it() -> None:
     torch.manual_seed(0)
     model, x = Block(), torch.randn(32, 12)
-    factor = model.normalized.factor()
     before = model.second.weight.detach().clone()
     with anact.VarianceProbe(model) as probe:
         model(x).square().sum().backward()
@@ -59,6 +58,7 @@ def test_every_layer_is_measured_as_plain_pytorch_has_it() -> None:
     h = F.silu(a)
     b = F.linear(h, twin.second.weight, twin.second.bias)
     n = twin.normalized(b)
+    factor = twin.normalized.factor()  # of the first batch's own statistics
     out = F.linear(h + n, twin.last.weight, twin.last.bias)
     tensors = [a, h, b, n, out]
     gradients = torch.autograd.grad(out.square().sum(), tensors)
