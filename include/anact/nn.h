@@ -50,7 +50,8 @@ struct ANActOptions {
   TORCH_ARG(bool, learnable) = true;
 };
 
-// y = (lambda + 0.3 tanh alpha) (f(x) - mu), with lambda and mu from running statistics of the module's own input.
+// y = (lambda + 0.3 tanh alpha) (f(x) - mu) + b, with lambda, mu and b from running statistics of the module's own
+// input (b is that of the solution `exact`; the first batch uses its own statistics).
 //
 // Input and output: any shape; float64, float32, bfloat16 or float16. In training each call updates the statistics in
 // place; in evaluation they are constants and nothing changes. A batch with a non-finite statistic updates nothing and

@@ -1,6 +1,6 @@
 """ANAct: activations that normalize themselves.
 
-y = (λ + 0.3·tanh α)·(f(x) − μ), where λ and μ follow the statistics of the mini-batches so
+y = (λ + 0.3·tanh α)·(f(x) − μ) + b, where λ, μ and b follow the statistics of the mini-batches so
 that the variance of activations and of gradients stays near constant from layer to layer.
 
 >>> model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.SiLU())

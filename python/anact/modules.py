@@ -25,7 +25,9 @@ class RunningStatistics(NamedTuple):
 
 
 class ANAct(nn.Module):
-    """y = (λ + 0.3·tanh α)·(f(x) − μ), with λ and μ from running statistics of its input.
+    """y = (λ + 0.3·tanh α)·(f(x) − μ) + b, from running statistics of its input.
+
+    The first batch uses its own statistics; b is that of the solution ``exact``.
 
     In training each call updates the statistics in place; in evaluation they are
     constants and nothing changes. A batch with a non-finite statistic updates nothing
