@@ -8,11 +8,15 @@
 #include <cstring>
 #include <stdexcept>
 #include <system_error>
+#include <vector>
 
 #include "io/descriptor.h"
 
 namespace anact::io {
 namespace {
+
+// Between a file's name and the number of the process that writes it aside.
+constexpr const char* kAside = ".tmp";
 
 [[noreturn]] void fail(const char* verb, const std::filesystem::path& path, int error) {
   throw std::runtime_error(std::string("cannot ") + verb + " '" + path.string() + "': " + std::strerror(error));
@@ -51,7 +55,7 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
 }
 
 void write_file(const std::filesystem::path& path, std::span<const std::string_view> parts) {
-  const std::string aside = path.string() + ".tmp" + std::to_string(::getpid());
+  const std::string aside = path.string() + kAside + std::to_string(::getpid());
   Descriptor file(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (file.get() < 0) fail("create", aside, errno);
   Aside remover(aside);
@@ -60,6 +64,20 @@ void write_file(const std::filesystem::path& path, std::span<const std::string_v
   if (file.close() != 0) fail("close", aside, errno);
   if (::rename(aside.c_str(), path.c_str()) != 0) fail("put in place", path, errno);
   remover.keep();
+}
+
+void remove_unfinished(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> unfinished;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    const auto name = entry.path().filename().string();
+    const auto at = name.rfind(kAside);
+    if (!entry.is_regular_file() || at == std::string::npos) continue;
+    const auto process = name.substr(at + std::string_view(kAside).size());
+    if (!process.empty() && process.find_first_not_of("0123456789") == std::string::npos) {
+      unfinished.push_back(entry.path());
+    }
+  }
+  for (const auto& path : unfinished) std::filesystem::remove(path);
 }
 
 std::string read_file(const std::filesystem::path& path) {

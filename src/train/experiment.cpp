@@ -241,6 +241,7 @@ Config load_config(const std::filesystem::path& folder) {
 bool resume(const data::Dataset& dataset, const std::filesystem::path& folder, Observer& observer,
             const std::atomic<bool>& stop) {
   const auto config = load_config(folder);
+  io::remove_unfinished(folder);
   const auto status_path = folder / "status.json";
   const auto status = read_json(status_path);
   const auto described = read_json(folder / "config.json");

@@ -117,5 +117,19 @@ TEST(ReadFile, NamesAFileThatCannotBeRead) {
             "cannot read '" + folder.path().string() + "': Is a directory");
 }
 
+TEST(RemoveUnfinished, TakesWhatAKilledWriterLeftAndNothingElse) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "deep" / "er");
+  for (const char* name : {"a.json", "a.json.tmp12", "deep/b.tmp", "deep/b.tmp3x", "deep/er/c.safetensors.tmp4567"}) {
+    write_file(folder / name, "x");
+  }
+  remove_unfinished(folder / ".");
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / ".")) {
+    if (entry.is_regular_file()) names.insert(entry.path().filename());
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"a.json", "b.tmp", "b.tmp3x"}));
+}
+
 }  // namespace
 }  // namespace anact::io
