@@ -2,7 +2,7 @@
 
 Expected output:
 
-    torch.export: all 73 operators are of ATen: True
+    torch.export: all 83 operators are of ATen: True
     torch.export: largest difference below 1e-6: True
     ONNX: all operators are ONNX's own: True
     ONNX: largest difference below 1e-5: True
