@@ -106,9 +106,8 @@ void initialize(torch::nn::Module& network, const torch::nn::Linear& output, con
     if (chosen.kind == Initialization::orthogonal) {
       draw_orthogonal(weight, generator);
       // Fewer inputs than outputs leave columns of norm 1, and so rows whose mean square is less than 1 / inputs.
-      const auto columns = weight.numel() / weight.size(0);
-      if (weight.size(0) > columns) {
-        weight.mul_(std::sqrt(static_cast<double>(weight.size(0)) / static_cast<double>(columns)));
+      if (weight.size(0) > inputs) {
+        weight.mul_(std::sqrt(static_cast<double>(weight.size(0)) / static_cast<double>(inputs)));
       }
     } else {
       draw_normal(weight, standard_deviation(chosen, inputs, outputs), generator);
