@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 clang_format=${CLANG_FORMAT:-clang-format}
 ruff=.venv/bin/ruff
 folders=()
-for folder in include src tests python bench tools; do
+for folder in include src lab tests; do
   if [[ -d $folder ]]; then
     folders+=("$folder")
   fi

@@ -47,13 +47,13 @@ if [[ ! -e $packages/done ]]; then
 fi
 
 library=$packages/usr/lib/aarch64-linux-gnu
-flags=(-std=c++20 -O2 -ffp-contract=off -Wall -Wextra -Wpedantic -Werror -Wno-psabi -Iinclude -Isrc -Itests
+flags=(-std=c++20 -O2 -ffp-contract=off -Wall -Wextra -Wpedantic -Werror -Wno-psabi -Iinclude -Isrc -Itests -Itests/src
   -isystem "$packages/usr/include")
 objects=()
-for source in src/math/*.cpp src/kernels/cpu/*.cpp tests/kernels/*_test.cpp; do
+for source in src/math/*.cpp src/kernels/cpu/*.cpp tests/src/kernels/*_test.cpp; do
   object=$build/${source//\//_}.o
   objects+=("$object")
-  if [[ ! -e $object ]] || [[ -n $(find src/kernels src/math include tests/kernels -newer "$object" -type f) ]]; then
+  if [[ ! -e $object ]] || [[ -n $(find src/kernels src/math include tests/src/kernels -newer "$object" -type f) ]]; then
     echo "test_aarch64: compiling $source"
     "$compiler" "${flags[@]}" -c "$source" -o "$object"
   fi

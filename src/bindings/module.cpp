@@ -1,0 +1,231 @@
+// anact._C: what the Python package needs of ops and nn.
+#include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "anact/gaussian.h"
+#include "anact/nn.h"
+#include "anact/probe.h"
+#include "nn/step.h"
+#include "ops/arguments.h"
+#include "ops/environment.h"
+#include "layers/csv.h"
+#include "layers/page.h"
+#include "layers/table.h"
+
+namespace anact::bindings {
+namespace {
+
+namespace py = pybind11;
+
+using Interval = std::pair<double, double>;
+
+nn::ANActOptions make_options(const std::string& activation, const std::string& statistics, const std::string& solution,
+                              const std::string& target, const std::string& gain, bool centre, double momentum,
+                              const std::optional<Interval>& gate, const Interval& bounds) {
+  auto options = nn::ANActOptions(activation)
+                     .statistics(parse_statistics_source(statistics))
+                     .solution(parse_solution(solution))
+                     .target(parse_target(target))
+                     .gain(parse_gain(gain))
+                     .centre(centre)
+                     .momentum(momentum)
+                     .gate(gate)
+                     .bounds(bounds);
+  nn::validate(options);
+  return options;
+}
+
+// A member of a module's dictionary of parameters or buffers; through the module itself where it is not in there, as
+// when it is parametrized.
+class Member {
+ public:
+  explicit Member(const char* name) : name_(PyUnicode_InternFromString(name)) {}
+
+  [[nodiscard]] at::Tensor of(PyObject* module, PyObject* dictionary) const {
+    if (PyObject* item = PyDict_GetItemWithError(dictionary, name_); item != nullptr && THPVariable_Check(item)) {
+      return THPVariable_Unpack(item);
+    }
+    const auto item = py::reinterpret_steal<py::object>(PyObject_GetAttr(module, name_));
+    if (!item) throw py::error_already_set();
+    return item.cast<at::Tensor>();
+  }
+
+  [[nodiscard]] py::object of(PyObject* module) const {
+    auto item = py::reinterpret_steal<py::object>(PyObject_GetAttr(module, name_));
+    if (!item) throw py::error_already_set();
+    return item;
+  }
+
+ private:
+  PyObject* name_;  // lives as long as the process
+};
+
+// nn::step with its options.
+class Step {
+ public:
+  explicit Step(nn::ANActOptions options) : options_(std::move(options)) {}
+
+  // `module` holds alpha and the buffers under the names that the C++ module gives them.
+  [[nodiscard]] at::Tensor forward(const py::handle& module, const at::Tensor& input) const {
+    static const Member parameters_name("_parameters"), buffers_name("_buffers"), training_name("training");
+    static const Member alpha_name("alpha"), mean_name("output_mean"), square_name("output_square"),
+        variance_name("input_variance"), gain_name("backward_gain"), tracked_name("num_batches_tracked"),
+        skipped_name("num_batches_skipped");
+    PyObject* self = module.ptr();
+    const py::object parameters = parameters_name.of(self);
+    const py::object buffers = buffers_name.of(self);
+    const bool training = training_name.of(self).cast<bool>();
+    const auto alpha = alpha_name.of(self, parameters.ptr());
+    const auto buffer = [&](const Member& name) { return name.of(self, buffers.ptr()); };
+    const ops::RunningStatistics running{buffer(mean_name), buffer(square_name), buffer(variance_name),
+                                         buffer(gain_name), buffer(tracked_name)};
+    const auto skipped = buffer(skipped_name);
+    const py::gil_scoped_release released;
+    return nn::step(input, alpha, running, skipped, options_, training);
+  }
+
+  [[nodiscard]] const nn::ANActOptions& options() const { return options_; }
+
+ private:
+  nn::ANActOptions options_;
+};
+
+std::vector<double> parameters_of(const Activation& activation) { return ops::encode_parameters(activation).vec(); }
+
+// What torch.ops.anact.* take after the tensors, in the order of anact::forward's schema but `training`.
+auto operator_arguments(const Step& step) {
+  const auto& o = step.options();
+  const auto update = nn::to_update(o);
+  return std::make_tuple(std::string(activation_info(o.activation().kind).name), parameters_of(o.activation()),
+                         std::string(to_string(o.statistics())), std::string(to_string(o.solution())),
+                         std::string(to_string(o.target())), std::string(to_string(o.gain())), o.centre(),
+                         o.bounds().first, o.bounds().second, update.momentum, update.gate_low, update.gate_high);
+}
+
+auto to_tuple(const Statistics& s) {
+  return std::make_tuple(s.output_mean, s.output_square, s.input_variance, s.backward_gain);
+}
+
+Statistics to_statistics(const std::tuple<double, double, double, double>& of) {
+  const auto& [mean, square, variance, gain] = of;
+  return {.output_mean = mean, .output_square = square, .input_variance = variance, .backward_gain = gain};
+}
+
+// What `anact gains` prints of one activation: its name, mean, square, both gains, and lambda of each solution.
+auto gains_of(const std::string& text, double mean, double deviation, const std::string& target) {
+  const auto activation = parse_activation(text);
+  const auto statistics = gaussian_statistics(activation, mean, deviation);
+  const auto gains = anact::gains(statistics, {});
+  std::vector<std::pair<std::string, double>> factors;
+  for (const auto solution : all_solutions()) {
+    factors.emplace_back(to_string(solution),
+                         lambda(statistics, {.solution = solution, .target = parse_target(target)}));
+  }
+  return std::make_tuple(activation.to_string(), statistics.output_mean, statistics.output_square, gains.forward,
+                         gains.backward, factors);
+}
+
+py::dict environment() {
+  py::dict result;
+  for (const auto& [name, value] : ops::environment()) {
+    std::visit([&, &key = name](const auto& plain) { result[key.c_str()] = py::cast(plain); }, value);
+  }
+  return result;
+}
+
+// A row of the probe as a dictionary, by the columns of probe.csv.
+py::dict to_dictionary(const LayerRecord& record) {
+  py::dict result;
+  for (const auto& column : layer_columns()) {
+    std::visit([&](const auto& value) { result[py::str(column.name.data(), column.name.size())] = py::cast(value); },
+               column.get(record));
+  }
+  return result;
+}
+
+using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
+
+PYBIND11_MODULE(_C, m) {
+  const nn::ANActOptions defaults;
+  py::class_<Step>(m, "Step")
+      .def(py::init([](const std::string& activation, const std::string& statistics, const std::string& solution,
+                       const std::string& target, const std::string& gain, bool centre, double momentum,
+                       const std::optional<Interval>& gate, const Interval& bounds) {
+             return Step(make_options(activation, statistics, solution, target, gain, centre, momentum, gate, bounds));
+           }),
+           py::arg("activation"), py::arg("statistics") = std::string(to_string(defaults.statistics())),
+           py::arg("solution") = std::string(to_string(defaults.solution())),
+           py::arg("target") = std::string(to_string(defaults.target())),
+           py::arg("gain") = std::string(to_string(defaults.gain())), py::arg("centre") = defaults.centre(),
+           py::arg("momentum") = defaults.momentum(), py::arg("gate") = defaults.gate(),
+           py::arg("bounds") = defaults.bounds())
+      .def("forward", &Step::forward, py::arg("module"), py::arg("input"))
+      .def("operator_arguments", &operator_arguments)
+      .def(
+          "factors",
+          [](const Step& step, const std::tuple<double, double, double, double>& statistics, double alpha) {
+            const auto map = factors(to_statistics(statistics), alpha, nn::to_normalization(step.options()));
+            return std::make_pair(map.scale, map.offset);
+          },
+          py::arg("statistics"), py::arg("alpha"))
+      .def(
+          "factor",
+          [](const Step& step, const std::tuple<double, double, double, double>& statistics) {
+            return lambda(to_statistics(statistics), nn::to_normalization(step.options()));
+          },
+          py::arg("statistics"));
+
+  py::class_<nn::VarianceProbe>(m, "VarianceProbe")
+      .def(py::init([](NamedParameters parameters, std::int64_t every, bool predict) {
+             return std::make_unique<nn::VarianceProbe>(std::move(parameters),
+                                                        nn::VarianceProbeOptions().every(every).predict(predict));
+           }),
+           py::arg("named_parameters"), py::arg("every"), py::arg("predict"))
+      .def("step", &nn::VarianceProbe::step)
+      .def("finish", &nn::VarianceProbe::finish)
+      .def("measures", &nn::VarianceProbe::measures)
+      .def("enter", &nn::VarianceProbe::enter, py::arg("name"))
+      .def("leave", &nn::VarianceProbe::leave)
+      .def("records",
+           [](const nn::VarianceProbe& probe) {
+             py::list result;
+             for (const auto& record : probe.records()) result.append(to_dictionary(record));
+             return result;
+           })
+      .def("csv", [](const nn::VarianceProbe& probe) { return layers::layer_csv(probe.records()); })
+      .def("table",
+           [](const nn::VarianceProbe& probe) { return layers::layer_table(layers::last_step(probe.records())); })
+      .def(
+          "html",
+          [](const nn::VarianceProbe& probe, const std::string& title,
+             const std::vector<std::pair<std::string, std::string>>& settings) {
+            return layers::probe_html({.title = title, .settings = settings, .records = probe.records()});
+          },
+          py::arg("title"), py::arg("settings"));
+  m.def("canonical", [](const std::string& activation) { return parse_activation(activation).to_string(); });
+  m.def("split", [](const std::string& text) {
+    const auto activation = parse_activation(text);
+    return std::make_pair(std::string(activation_info(activation.kind).name), parameters_of(activation));
+  });
+  m.def("activations", [] {
+    std::vector<std::string> names;
+    for (const auto& info : activation_catalogue()) names.emplace_back(info.name);
+    return names;
+  });
+  m.def(
+      "gaussian_statistics",
+      [](const std::string& activation) { return to_tuple(gaussian_statistics(parse_activation(activation))); },
+      py::arg("activation"));
+  m.def("gains", &gains_of, py::arg("activation"), py::arg("mean"), py::arg("std"), py::arg("target"));
+  m.def("environment", &environment);
+}
+
+}  // namespace
+}  // namespace anact::bindings
