@@ -4,7 +4,8 @@
 # The Python package is pip's to install, and then it is all there is.
 if(SKBUILD)
   install(TARGETS anact_extension LIBRARY DESTINATION anact)
-  install(FILES "$<TARGET_FILE_DIR:anact_extension>/_build.py" DESTINATION anact)
+  install(FILES "$<TARGET_FILE_DIR:anact_extension>/_build.py" "$<TARGET_FILE_DIR:anact_extension>/_option_types.py"
+          DESTINATION anact)
   # A wheel brings along the one library that is not PyTorch's.
   get_target_property(hwy_type hwy::hwy TYPE)
   if(hwy_type STREQUAL "SHARED_LIBRARY")

@@ -8,5 +8,6 @@
 #include "anact/moments.h"
 #include "anact/nn.h"
 #include "anact/normalization.h"
+#include "anact/options.h"
 #include "anact/probe.h"
 #include "anact/propagation.h"

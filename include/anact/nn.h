@@ -14,13 +14,14 @@
 #include "anact/activation.h"
 #include "anact/custom.h"
 #include "anact/normalization.h"
+#include "anact/options.h"
 
 namespace anact::nn {
 
 // Options of ANAct. The defaults are those that train deep networks best; docs/choices.md has the evidence, and what
 // the paper's are.
 struct ANActOptions {
-  using Interval = std::pair<double, double>;
+  using Interval = anact::Interval;
 
   // The activation, as parse_activation reads it: "silu", "elu(alpha=0.5)". Throws std::invalid_argument if unknown.
   /* implicit */ ANActOptions(const std::string& activation = "silu") : activation_(parse_activation(activation)) {}
@@ -33,21 +34,30 @@ struct ANActOptions {
   // Takes the place of `activation`, which then has no meaning. Runs in plain ATen, slower than the activations of the
   // catalogue. Copies of a module share what its functions refer to; a saved module does not hold them.
   TORCH_ARG(std::optional<CustomActivation>, custom) = std::nullopt;
-  // Where the factors of a training step come from.
-  TORCH_ARG(StatisticsSource, statistics) = StatisticsSource::previous;
-  TORCH_ARG(Solution, solution) = NormalizationOptions{}.solution;
-  TORCH_ARG(Target, target) = NormalizationOptions{}.target;
-  TORCH_ARG(Gain, gain) = Gain::activation;
-  // Whether the output's mean is subtracted.
-  TORCH_ARG(bool, centre) = true;
-  // The weight of a new batch in the running statistics, in (0, 1].
-  TORCH_ARG(double, momentum) = 0.01;
-  // A batch whose rho or rho', divided by the running one, lies outside [low, high] does not update the statistics.
-  TORCH_ARG(std::optional<Interval>, gate) = std::nullopt;
-  // lambda is held in [low, high].
-  TORCH_ARG(Interval, bounds) = Interval(0.1, 10);
-  // Whether alpha is learnt; it stays 0 otherwise.
-  TORCH_ARG(bool, learnable) = true;
+
+ public:
+  // The options of anact/options.h, each as TORCH_ARG would have it: momentum(0.1) sets, momentum() gets.
+#define ANACT_OPTION_ARGUMENT(type, name, standard, help) \
+  ANActOptions& name(type value) {                        \
+    values_.name = std::move(value);                      \
+    return *this;                                         \
+  }                                                       \
+  [[nodiscard]] const type& name() const { return values_.name; }
+  ANACT_OPTIONS(ANACT_OPTION_ARGUMENT)
+#undef ANACT_OPTION_ARGUMENT
+
+  // All of them at once.
+  ANActOptions& values(Options values) {
+    values_ = std::move(values);
+    return *this;
+  }
+  [[nodiscard]] const Options& values() const { return values_; }
+
+  // Those of a recipe in place of all; single ones that follow win.
+  ANActOptions& recipe(Recipe recipe) { return values(recipe_options(recipe)); }
+
+ private:
+  Options values_;
 };
 
 // y = (lambda + 0.3 tanh alpha) (f(x) - mu) + b, with lambda, mu and b from running statistics of the module's own

@@ -45,6 +45,7 @@ enum class StatisticsSource : std::uint8_t {
              // its own
   running,   // the running statistics with this batch in
   batch,     // this batch alone
+  fixed,     // the statistics as they are, never updated: of N(0, 1), unless others were loaded
 };
 
 struct NormalizationOptions {
@@ -100,7 +101,10 @@ void validate(const NormalizationOptions& options);
 [[nodiscard]] Gain parse_gain(std::string_view text);
 [[nodiscard]] StatisticsSource parse_statistics_source(std::string_view text);
 
-// Every solution, the default first.
+// Every value, the default first.
 [[nodiscard]] std::span<const Solution> all_solutions();
+[[nodiscard]] std::span<const Target> all_targets();
+[[nodiscard]] std::span<const Gain> all_gains();
+[[nodiscard]] std::span<const StatisticsSource> all_statistics_sources();
 
 }  // namespace anact

@@ -13,9 +13,9 @@
 #include "anact/nn.h"
 #include "bench/instruction_set.h"
 #include "bench/plain.h"
-#include "text/csv.h"
 #include "kernels/kernels.h"
 #include "models/catalogue.h"
+#include "text/csv.h"
 
 namespace anact::bench {
 namespace {

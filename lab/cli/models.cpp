@@ -13,9 +13,9 @@
 
 #include "cli/commands.h"
 #include "data/source.h"
-#include "text/csv.h"
 #include "models/catalogue.h"
 #include "models/cost.h"
+#include "text/csv.h"
 #include "train/arm.h"
 
 namespace anact::cli {

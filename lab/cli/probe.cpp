@@ -80,8 +80,8 @@ int run(const Options& options) {
   io::write_file(folder / "probe.csv", layers::layer_csv(records));
   io::write_file(folder / "probe.html",
                  layers::probe_html({.title = config.model + " on " + config.data + ", " + config.arms.front(),
-                                    .settings = settings_of(report::load_run(folder), every),
-                                    .records = records}));
+                                     .settings = settings_of(report::load_run(folder), every),
+                                     .records = records}));
   std::cout << "\nLayers in step " << records.back().step << ":\n\n"
             << layers::layer_table(layers::last_step(records)) << "\n";
   if (result.diverged) std::cout << "The training diverged: " << result.divergence << "\n";

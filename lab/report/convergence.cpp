@@ -8,12 +8,12 @@
 #include <random>
 #include <set>
 
-#include "text/csv.h"
 #include "page/chart.h"
 #include "page/page.h"
 #include "page/text.h"
 #include "report/statistics.h"
 #include "report/study.h"
+#include "text/csv.h"
 
 namespace anact::report {
 namespace {

@@ -8,12 +8,12 @@
 #include <set>
 #include <tuple>
 
-#include "text/csv.h"
 #include "page/chart.h"
 #include "page/page.h"
 #include "page/table.h"
 #include "page/text.h"
 #include "report/study.h"
+#include "text/csv.h"
 
 namespace anact::report {
 namespace {

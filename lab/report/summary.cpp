@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "text/csv.h"
 #include "page/table.h"
 #include "page/text.h"
+#include "text/csv.h"
 
 namespace anact::report {
 namespace {

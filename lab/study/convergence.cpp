@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "io/atomic_file.h"
-#include "text/csv.h"
 #include "page/text.h"
 #include "report/convergence.h"
 #include "report/run.h"
+#include "text/csv.h"
 #include "train/arm.h"
 #include "train/probing.h"
 

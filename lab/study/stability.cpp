@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "io/atomic_file.h"
-#include "text/csv.h"
 #include "page/text.h"
 #include "report/run.h"
+#include "text/csv.h"
 #include "train/arm.h"
 
 namespace anact::study {
@@ -24,7 +24,7 @@ std::vector<std::string> stability_arms() {
           "nsilu:gate=0.5,2",
           "nsilu:bounds=0.5,2",
           "nsilu:learnable=off",
-          "nsilu:solution=compromise:target=input:momentum=0.1:init=lecun:name=nsilu-paper",
+          "nsilu-paper",
           "relu",
           "nrelu",
           "elu",
@@ -71,11 +71,12 @@ bool run_stability(const train::Config& config, const StabilityOptions& options,
       double best = 0;
       for (const auto& epoch : trial.epochs) best = std::max(best, epoch.test_accuracy);
       const auto* last = trial.epochs.empty() ? nullptr : &trial.epochs.back();
-      csv += text::csv_row({arms[trial.arm / rates].name, std::to_string(depth),
-                          page::significant(options.learning_rates[trial.arm % rates], 9), std::to_string(trial.seed),
-                          diverged ? "diverged" : "completed",
-                          last == nullptr ? "" : page::significant(last->test_accuracy, 9), page::significant(best, 9),
-                          last == nullptr || !last->train_loss ? "" : page::significant(*last->train_loss, 9)});
+      csv +=
+          text::csv_row({arms[trial.arm / rates].name, std::to_string(depth),
+                         page::significant(options.learning_rates[trial.arm % rates], 9), std::to_string(trial.seed),
+                         diverged ? "diverged" : "completed",
+                         last == nullptr ? "" : page::significant(last->test_accuracy, 9), page::significant(best, 9),
+                         last == nullptr || !last->train_loss ? "" : page::significant(*last->train_loss, 9)});
     }
   }
   io::write_file(folder / "runs.csv", csv);

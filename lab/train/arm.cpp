@@ -53,20 +53,6 @@ double parse_number(std::string_view text) {
   return value;
 }
 
-bool parse_switch(std::string_view text) {
-  if (text == "on") return true;
-  if (text == "off") return false;
-  throw std::invalid_argument("expected on or off, found '" + std::string(text) + "'");
-}
-
-nn::ANActOptions::Interval parse_interval(std::string_view text) {
-  const auto comma = text.find(',');
-  if (comma == std::string_view::npos) {
-    throw std::invalid_argument("expected two numbers L,U, found '" + std::string(text) + "'");
-  }
-  return {parse_number(text.substr(0, comma)), parse_number(text.substr(comma + 1))};
-}
-
 Normalization parse_normalization(std::string_view text) {
   if (text == "none") return Normalization::none;
   if (text == "anact") return Normalization::anact;
@@ -87,28 +73,13 @@ std::string_view to_string(Normalization value) {
 }
 
 models::Initialization default_initialization(const Arm& arm) {
-  if (arm.normalization == Normalization::anact) return models::Initialization::orthogonal;
+  if (arm.normalization == Normalization::anact) return models::parse_initialization(recipe_info(Recipe{}).weights);
   return arm.activation.kind == ActivationKind::selu ? models::Initialization::lecun : models::Initialization::he;
 }
 
 using Setting = std::function<void(Arm&, std::string_view)>;
 
-// The settings that only ANAct has, and those that every arm has.
-const std::map<std::string_view, Setting>& anact_settings() {
-  static const std::map<std::string_view, Setting> settings{
-      {"statistics", [](Arm& arm, std::string_view v) { arm.anact.statistics(parse_statistics_source(v)); }},
-      {"solution", [](Arm& arm, std::string_view v) { arm.anact.solution(parse_solution(v)); }},
-      {"target", [](Arm& arm, std::string_view v) { arm.anact.target(parse_target(v)); }},
-      {"gain", [](Arm& arm, std::string_view v) { arm.anact.gain(parse_gain(v)); }},
-      {"centre", [](Arm& arm, std::string_view v) { arm.anact.centre(parse_switch(v)); }},
-      {"momentum", [](Arm& arm, std::string_view v) { arm.anact.momentum(parse_number(v)); }},
-      {"gate", [](Arm& arm, std::string_view v) { arm.anact.gate(parse_interval(v)); }},
-      {"bounds", [](Arm& arm, std::string_view v) { arm.anact.bounds(parse_interval(v)); }},
-      {"learnable", [](Arm& arm, std::string_view v) { arm.anact.learnable(parse_switch(v)); }},
-  };
-  return settings;
-}
-
+// The settings that every arm has; ANAct's own are its options.
 const std::map<std::string_view, Setting>& arm_settings() {
   static const std::map<std::string_view, Setting> settings{
       {"norm", [](Arm& arm, std::string_view v) { arm.normalization = parse_normalization(v); }},
@@ -140,8 +111,21 @@ std::vector<std::string> head_names() {
       names.emplace_back("n").append(alias);
     }
   }
+  for (const auto& info : activation_catalogue()) {
+    for (const auto& recipe : recipes()) {
+      names.emplace_back("n").append(info.name).append("-").append(recipe.name);
+    }
+  }
   for (const auto& [name, meaning] : kShortNames) names.emplace_back(name);
   return names;
+}
+
+// The recipe that a head such as "nsilu-paper" ends in.
+std::optional<Recipe> recipe_of(std::string_view head) {
+  for (const auto& info : recipes()) {
+    if (head.ends_with(info.name) && head.substr(0, head.size() - info.name.size()).ends_with('-')) return info.recipe;
+  }
+  return std::nullopt;
 }
 
 bool is_activation(std::string_view text) {
@@ -161,14 +145,7 @@ models::ActivationFactory Arm::factory() const {
 }
 
 models::WeightInitialization Arm::weights() const {
-  return {.kind = initialization,
-          .activation = activation,
-          .normalization = {.solution = anact.solution(),
-                            .target = anact.target(),
-                            .gain = anact.gain(),
-                            .centre = anact.centre(),
-                            .lambda_min = anact.bounds().first,
-                            .lambda_max = anact.bounds().second}};
+  return {.kind = initialization, .activation = activation, .normalization = anact.values().normalization()};
 }
 
 nlohmann::json Arm::to_json(double default_learning_rate) const {
@@ -179,16 +156,11 @@ nlohmann::json Arm::to_json(double default_learning_rate) const {
                         {"learning_rate", learning_rate.value_or(default_learning_rate)}};
   if (!baseline.empty()) result["baseline"] = baseline;
   if (normalization == Normalization::anact) {
-    result["anact"] = {{"statistics", anact::to_string(anact.statistics())},
-                       {"solution", anact::to_string(anact.solution())},
-                       {"target", anact::to_string(anact.target())},
-                       {"gain", anact::to_string(anact.gain())},
-                       {"centre", anact.centre()},
-                       {"momentum", anact.momentum()},
-                       {"lambda_min", anact.bounds().first},
-                       {"lambda_max", anact.bounds().second},
-                       {"learnable", anact.learnable()}};
-    if (anact.gate()) result["anact"]["gate"] = {anact.gate()->first, anact.gate()->second};
+    for (const auto& option : option_table()) {
+      if (const auto value = option.value(anact.values())) {
+        std::visit([&](const auto& plain) { result["anact"][std::string(option.name)] = plain; }, *value);
+      }
+    }
   }
   return result;
 }
@@ -203,7 +175,9 @@ Arm parse_arm(std::string_view given) {
   }
   std::string_view text = expanded;
   const auto head = text.substr(0, text.find(':'));
-  const bool normalized = !is_activation(head) && head.starts_with('n') && is_activation(head.substr(1));
+  const auto recipe = recipe_of(head);
+  const auto stem = head.substr(0, head.size() - (recipe ? to_string(*recipe).size() + 1 : 0));
+  const bool normalized = !is_activation(head) && stem.starts_with('n') && is_activation(stem.substr(1));
   try {
     if (!is_utf8(given)) throw std::invalid_argument("expected UTF-8");  // all that JSON can hold
     if (!normalized && !is_activation(head)) {
@@ -212,8 +186,9 @@ Arm parse_arm(std::string_view given) {
       throw std::invalid_argument("unknown activation '" + std::string(head) + "'" + nearest(head, views) +
                                   "; `anact gains` lists all");
     }
-    arm.activation = parse_activation(normalized ? head.substr(1) : head);
+    arm.activation = parse_activation(normalized ? stem.substr(1) : head);
     arm.anact.activation(arm.activation);
+    if (normalized && recipe) arm.anact.recipe(*recipe);
     if (normalized) arm.normalization = Normalization::anact;
 
     bool initialization_given = false;
@@ -229,14 +204,16 @@ Arm parse_arm(std::string_view given) {
       if (const auto found = arm_settings().find(key); found != arm_settings().end()) {
         found->second(arm, value);
         initialization_given |= key == "init";
-      } else if (const auto special = anact_settings().find(key); special != anact_settings().end()) {
-        special->second(arm, value);
+      } else if (const auto option = std::ranges::find(option_table(), key, &Option::name);
+                 option != option_table().end()) {
+        auto values = arm.anact.values();
+        option->read(values, value);
+        arm.anact.values(values);
         anact_setting = key;
       } else {
         std::vector<std::string_view> keys;
-        for (const auto* settings : {&arm_settings(), &anact_settings()}) {
-          for (const auto& [name, action] : *settings) keys.push_back(name);
-        }
+        for (const auto& [name, action] : arm_settings()) keys.push_back(name);
+        for (const auto& other : option_table()) keys.push_back(other.name);
         throw std::invalid_argument("unknown setting '" + std::string(key) + "'" + nearest(key, keys) + "; there are " +
                                     join(keys));
       }
@@ -245,7 +222,10 @@ Arm parse_arm(std::string_view given) {
       throw std::invalid_argument("the setting '" + std::string(anact_setting) +
                                   "' is ANAct's; put an n in front of the activation or add norm=anact");
     }
-    if (!initialization_given) arm.initialization = default_initialization(arm);
+    if (!initialization_given) {
+      arm.initialization = normalized && recipe ? models::parse_initialization(recipe_info(*recipe).weights)
+                                                : default_initialization(arm);
+    }
     if (arm.normalization == Normalization::anact) (void)nn::ANAct(arm.anact);  // checks the options together
   } catch (const std::invalid_argument& error) {
     fail(given, error.what());

@@ -35,11 +35,12 @@ struct Arm {
 
 // Reads "silu", "nsilu", "silu:norm=batch", "nrelu:solution=exact:target=unit:lr=0.01", or a short name.
 //
-// First the activation as parse_activation reads it; an "n" in front asks for ANAct. Then settings, each after a colon:
+// First the activation as parse_activation reads it; an "n" in front asks for ANAct, and a recipe may follow:
+// "nsilu-paper". Then settings, each after a colon:
 //   norm=none|anact|batch     init=he|lecun|glorot|orthogonal|pytorch|gain     lr=NUMBER     name=TEXT     vs=ARM
-//   statistics=… solution=… target=… gain=…   centre=on|off   momentum=NUMBER   gate=L,U   bounds=L,U learnable=on|off
-// The defaults: He's initialization, but LeCun's (unit gain) with ANAct, which corrects the gain itself, and with selu,
-// which is made for it. The short names are silu-gain (silu:init=gain) and silu-batchnorm (silu:norm=batch).
+// and the options of ANAct, which win over the recipe's: option_table() has them, `anact info --options` lists them.
+// The initial weights are He's; with ANAct, which corrects the gain itself, those of the recipe; with selu, which is
+// made for it, LeCun's. The short names are silu-gain (silu:init=gain) and silu-batchnorm (silu:norm=batch).
 //
 // Throws std::invalid_argument that names the arm, what was wrong in it, and the nearest names.
 [[nodiscard]] Arm parse_arm(std::string_view text);

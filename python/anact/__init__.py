@@ -23,6 +23,8 @@ from anact._C import environment as environment
 from anact._gains import ActivationGains as ActivationGains
 from anact._gains import gains as gains
 from anact._options import ANActOptions as ANActOptions
+from anact._options import RecipeInfo as RecipeInfo
+from anact._options import recipes as recipes
 from anact.conversion import Conversion as Conversion
 from anact.conversion import convert_activations as convert_activations
 from anact.conversion import revert_activations as revert_activations

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from anact import _C
-from anact._options import Target
+from anact._option_types import Target
 
 
 class ActivationGains(NamedTuple):

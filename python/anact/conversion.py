@@ -22,7 +22,8 @@ from anact._activations import (
     plain,
     text_of,
 )
-from anact._options import ANActOptions, OptionArguments
+from anact._option_types import OptionArguments
+from anact._options import ANActOptions
 from anact._places import Place, check_model, places, put_all, update_encoders
 from anact._selection import Candidate, Selection, names_identity, select, selectors
 from anact._source import Method, methods_of

@@ -7,18 +7,19 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from anact import _C
-from anact._options import ANActOptions, OptionArguments
+from anact._option_types import OptionArguments
+from anact._options import ANActOptions
 
 
 # Graph capture can trace neither the options' checks nor the extension module.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _constants(
     activation: str, **options: Unpack[OptionArguments]
-) -> tuple[str, tuple[float, ...], tuple[object, ...], tuple[float, ...]]:
+) -> tuple[str, tuple[float, ...], str, tuple[float, ...]]:
     chosen = replace(ANActOptions(activation, **options), statistics="batch", gate=None)
-    name, parameters, *how = chosen.step().operator_arguments()
+    name, parameters, how = chosen.step().operator_arguments()
     statistics = _C.gaussian_statistics(chosen.activation)
-    return name, tuple(parameters), tuple(how), statistics
+    return name, tuple(parameters), how, statistics
 
 
 def anact(
@@ -51,6 +52,6 @@ def anact(
     running = [scalar(value) for value in statistics]
     count = torch.zeros((), dtype=torch.int64, device=input.device)
     output: Tensor = torch.ops.anact.forward.default(
-        input, scalar(0.0), *running, count, name, parameters, *how, True
+        input, scalar(0.0), *running, count, name, parameters, how, True
     )[0]
     return output

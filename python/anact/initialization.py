@@ -3,10 +3,14 @@
 import torch
 from torch import nn
 
+from anact._options import recipes
+
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def initialize(model: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
+def initialize(
+    model: nn.Module, generator: torch.Generator | None = None, recipe: str = "deep"
+) -> nn.Module:
     """Draws the weights of every Linear and Conv anew, orthogonal, biases 0.
 
     With ANAct between them such layers keep the variance: it is that of LeCun et al.
@@ -18,6 +22,11 @@ def initialize(model: nn.Module, generator: torch.Generator | None = None) -> nn
     Args:
         model: changed in place.
         generator: of the random numbers; the global one when left out.
+        recipe: whose initial weights; see :func:`anact.recipes`. Those that are not
+            orthogonal are normal, of the same variance.
+
+    Raises:
+        ValueError: for an unknown recipe.
 
     Returns:
         The model.
@@ -26,11 +35,18 @@ def initialize(model: nn.Module, generator: torch.Generator | None = None) -> nn
     >>> bool((layer.weight.var() * 400 - 1).abs() < 0.05)
     True
     """
+    weights = {info.name: info.weights for info in recipes()}
+    if recipe not in weights:
+        raise ValueError(f"no recipe {recipe!r}; expected one of {', '.join(weights)}")
     for module in model.modules():
         if isinstance(module, _LAYERS):
             weight = module.weight
-            longer = max(1.0, len(weight) ** 2 / weight.numel())
-            nn.init.orthogonal_(weight, gain=longer**0.5, generator=generator)
+            inputs = weight.numel() / len(weight)
+            if weights[recipe] == "orthogonal":
+                longer = max(1.0, len(weight) / inputs)
+                nn.init.orthogonal_(weight, gain=longer**0.5, generator=generator)
+            else:
+                nn.init.normal_(weight, std=inputs**-0.5, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return model

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from typing_extensions import Self, Unpack
 
 from anact import _C
-from anact._options import ANActOptions, OptionArguments
+from anact._option_types import OptionArguments
+from anact._options import ANActOptions
 
 _STATISTICS = ("output_mean", "output_square", "input_variance", "backward_gain")
 
@@ -136,42 +137,22 @@ class ANAct(nn.Module):
         )
 
     def _forward_operators(self, input: Tensor) -> Tensor:
-        (
-            name,
-            parameters,
-            statistics,
-            solution,
-            target,
-            gain,
-            centre,
-            low,
-            high,
-            *update,
-        ) = self._arguments
+        name, parameters, options = self._arguments
         running = (
             self.output_mean,
             self.output_square,
             self.input_variance,
             self.backward_gain,
         )
-        how = (solution, target, gain, centre, low, high)
         if not self.training:
             evaluate = torch.ops.anact.evaluate.default
-            return evaluate(input, self.alpha, *running, name, parameters, *how)  # type: ignore[no-any-return]
+            return evaluate(input, self.alpha, *running, name, parameters, options)  # type: ignore[no-any-return]
         counted = (*running, self.num_batches_tracked)
         output, moments, _ = torch.ops.anact.forward.default(
-            input,
-            self.alpha,
-            *counted,
-            name,
-            parameters,
-            statistics,
-            *how,
-            *update,
-            True,
+            input, self.alpha, *counted, name, parameters, options, True
         )
         torch.ops.anact.update_statistics_.default(
-            *counted, self.num_batches_skipped, moments, *update
+            *counted, self.num_batches_skipped, moments, options
         )
         return output  # type: ignore[no-any-return]
 

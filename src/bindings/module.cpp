@@ -2,7 +2,9 @@
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <map>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -11,35 +13,34 @@
 
 #include "anact/gaussian.h"
 #include "anact/nn.h"
+#include "anact/options.h"
 #include "anact/probe.h"
-#include "nn/step.h"
-#include "ops/arguments.h"
-#include "ops/environment.h"
 #include "layers/csv.h"
 #include "layers/page.h"
 #include "layers/table.h"
+#include "nn/step.h"
+#include "ops/arguments.h"
+#include "ops/environment.h"
 
 namespace anact::bindings {
 namespace {
 
 namespace py = pybind11;
 
-using Interval = std::pair<double, double>;
-
-nn::ANActOptions make_options(const std::string& activation, const std::string& statistics, const std::string& solution,
-                              const std::string& target, const std::string& gain, bool centre, double momentum,
-                              const std::optional<Interval>& gate, const Interval& bounds) {
-  auto options = nn::ANActOptions(activation)
-                     .statistics(parse_statistics_source(statistics))
-                     .solution(parse_solution(solution))
-                     .target(parse_target(target))
-                     .gain(parse_gain(gain))
-                     .centre(centre)
-                     .momentum(momentum)
-                     .gate(gate)
-                     .bounds(bounds);
-  nn::validate(options);
-  return options;
+// Options by their names and texts, over those of a recipe.
+nn::ANActOptions make_options(const std::string& activation, const std::string& recipe,
+                              const std::map<std::string, std::string>& given) {
+  auto values = recipe_options(parse_recipe(recipe));
+  for (const auto& [name, text] : given) {
+    const auto& option = find_option(name);
+    try {
+      option.read(values, text);
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(name + ": " + error.what());
+    }
+  }
+  validate(values);
+  return nn::ANActOptions(activation).values(values);
 }
 
 // A member of a module's dictionary of parameters or buffers; through the module itself where it is not in there, as
@@ -99,14 +100,33 @@ class Step {
 
 std::vector<double> parameters_of(const Activation& activation) { return ops::encode_parameters(activation).vec(); }
 
-// What torch.ops.anact.* take after the tensors, in the order of anact::forward's schema but `training`.
+// What torch.ops.anact.* take after the tensors: the activation's name, its parameters, and the options.
 auto operator_arguments(const Step& step) {
   const auto& o = step.options();
-  const auto update = nn::to_update(o);
   return std::make_tuple(std::string(activation_info(o.activation().kind).name), parameters_of(o.activation()),
-                         std::string(to_string(o.statistics())), std::string(to_string(o.solution())),
-                         std::string(to_string(o.target())), std::string(to_string(o.gain())), o.centre(),
-                         o.bounds().first, o.bounds().second, update.momentum, update.gate_low, update.gate_high);
+                         to_text(o.values()));
+}
+
+// None, or a value of Python: text, bool, float or a pair of floats.
+py::object to_python(const std::optional<OptionValue>& value) {
+  if (!value) return py::none();
+  return std::visit(
+      []<class Value>(const Value& plain) -> py::object {
+        if constexpr (std::is_same_v<Value, std::vector<double>>) {
+          return py::make_tuple(plain.at(0), plain.at(1));
+        } else {
+          return py::cast(plain);
+        }
+      },
+      *value);
+}
+
+py::dict to_dictionary(const Options& options) {
+  py::dict result;
+  for (const auto& option : option_table()) {
+    result[py::str(option.name.data(), option.name.size())] = to_python(option.value(options));
+  }
+  return result;
 }
 
 auto to_tuple(const Statistics& s) {
@@ -153,32 +173,26 @@ py::dict to_dictionary(const LayerRecord& record) {
 using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 
 PYBIND11_MODULE(_C, m) {
-  const nn::ANActOptions defaults;
   py::class_<Step>(m, "Step")
-      .def(py::init([](const std::string& activation, const std::string& statistics, const std::string& solution,
-                       const std::string& target, const std::string& gain, bool centre, double momentum,
-                       const std::optional<Interval>& gate, const Interval& bounds) {
-             return Step(make_options(activation, statistics, solution, target, gain, centre, momentum, gate, bounds));
+      .def(py::init([](const std::string& activation, const std::string& recipe,
+                       const std::map<std::string, std::string>& options) {
+             return Step(make_options(activation, recipe, options));
            }),
-           py::arg("activation"), py::arg("statistics") = std::string(to_string(defaults.statistics())),
-           py::arg("solution") = std::string(to_string(defaults.solution())),
-           py::arg("target") = std::string(to_string(defaults.target())),
-           py::arg("gain") = std::string(to_string(defaults.gain())), py::arg("centre") = defaults.centre(),
-           py::arg("momentum") = defaults.momentum(), py::arg("gate") = defaults.gate(),
-           py::arg("bounds") = defaults.bounds())
+           py::arg("activation"), py::arg("recipe"), py::arg("options"))
+      .def("options", [](const Step& step) { return to_dictionary(step.options().values()); })
       .def("forward", &Step::forward, py::arg("module"), py::arg("input"))
       .def("operator_arguments", &operator_arguments)
       .def(
           "factors",
           [](const Step& step, const std::tuple<double, double, double, double>& statistics, double alpha) {
-            const auto map = factors(to_statistics(statistics), alpha, nn::to_normalization(step.options()));
+            const auto map = factors(to_statistics(statistics), alpha, step.options().values().normalization());
             return std::make_pair(map.scale, map.offset);
           },
           py::arg("statistics"), py::arg("alpha"))
       .def(
           "factor",
           [](const Step& step, const std::tuple<double, double, double, double>& statistics) {
-            return lambda(to_statistics(statistics), nn::to_normalization(step.options()));
+            return lambda(to_statistics(statistics), step.options().values().normalization());
           },
           py::arg("statistics"));
 
@@ -225,6 +239,18 @@ PYBIND11_MODULE(_C, m) {
       py::arg("activation"));
   m.def("gains", &gains_of, py::arg("activation"), py::arg("mean"), py::arg("std"), py::arg("target"));
   m.def("environment", &environment);
+  m.def("options", [] {
+    std::vector<std::tuple<std::string, std::string, std::string, std::string>> rows;
+    for (const auto& option : option_table()) {
+      rows.emplace_back(option.name, option.values, option.write({}), option.help);
+    }
+    return rows;
+  });
+  m.def("recipes", [] {
+    std::vector<std::tuple<std::string, std::string, std::string, std::string>> rows;
+    for (const auto& info : recipes()) rows.emplace_back(info.name, info.options, info.weights, info.help);
+    return rows;
+  });
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <type_traits>
 
-#include "text/csv.h"
 #include "page/text.h"
+#include "text/csv.h"
 
 namespace anact::layers {
 namespace {

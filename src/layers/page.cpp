@@ -6,11 +6,11 @@
 #include <optional>
 #include <set>
 
+#include "layers/table.h"
 #include "page/chart.h"
 #include "page/heat_map.h"
 #include "page/page.h"
 #include "page/text.h"
-#include "layers/table.h"
 
 namespace anact::layers {
 namespace {

@@ -15,46 +15,37 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-template <typename Enum>
-struct Name {
-  Enum value;
-  std::string_view name;
-};
-
-constexpr std::array<Solution, 5> kSolutions{Solution::exact, Solution::compromise, Solution::forward,
-                                             Solution::backward, Solution::geometric};
-
-constexpr std::array<Name<Solution>, 5> kSolutionNames{{{Solution::exact, "exact"},
-                                                        {Solution::compromise, "compromise"},
-                                                        {Solution::forward, "forward"},
-                                                        {Solution::backward, "backward"},
-                                                        {Solution::geometric, "geometric"}}};
-constexpr std::array<Name<Target>, 3> kTargetNames{
-    {{Target::damped, "damped"}, {Target::input, "input"}, {Target::unit, "unit"}}};
-constexpr std::array<Name<Gain>, 2> kGainNames{{{Gain::activation, "activation"}, {Gain::output, "output"}}};
-constexpr std::array<Name<StatisticsSource>, 3> kSourceNames{{{StatisticsSource::previous, "previous"},
-                                                              {StatisticsSource::running, "running"},
-                                                              {StatisticsSource::batch, "batch"}}};
+// The names of each enumeration, in its order.
+constexpr std::array<std::string_view, 5> kSolutionNames{"exact", "compromise", "forward", "backward", "geometric"};
+constexpr std::array<std::string_view, 3> kTargetNames{"damped", "input", "unit"};
+constexpr std::array<std::string_view, 2> kGainNames{"activation", "output"};
+constexpr std::array<std::string_view, 4> kSourceNames{"previous", "running", "batch", "fixed"};
 
 template <typename Enum, std::size_t N>
-std::string_view name_of(const std::array<Name<Enum>, N>& names, Enum value) {
-  const auto found = std::ranges::find(names, value, &Name<Enum>::value);
-  return found == names.end() ? "unknown" : found->name;
+constexpr std::array<Enum, N> all(const std::array<std::string_view, N>&) {
+  std::array<Enum, N> values{};
+  for (std::size_t i = 0; i < N; ++i) values[i] = static_cast<Enum>(i);
+  return values;
+}
+constexpr auto kSolutions = all<Solution>(kSolutionNames);
+constexpr auto kTargets = all<Target>(kTargetNames);
+constexpr auto kGains = all<Gain>(kGainNames);
+constexpr auto kSources = all<StatisticsSource>(kSourceNames);
+
+template <typename Enum, std::size_t N>
+std::string_view name_of(const std::array<std::string_view, N>& names, Enum value) {
+  const auto index = static_cast<std::size_t>(value);
+  return index < N ? names[index] : "unknown";
 }
 
 template <typename Enum, std::size_t N>
-Enum parse_name(const std::array<Name<Enum>, N>& names, std::string_view what, std::string_view text) {
-  const auto found = std::ranges::find(names, text, &Name<Enum>::name);
-  if (found != names.end()) return found->value;
-  std::vector<std::string_view> known;
+Enum parse_name(const std::array<std::string_view, N>& names, std::string_view what, std::string_view text) {
+  const auto found = std::ranges::find(names, text);
+  if (found != names.end()) return static_cast<Enum>(found - names.begin());
   std::string list;
-  for (const Name<Enum>& row : names) {
-    known.push_back(row.name);
-    if (!list.empty()) list += ", ";
-    list += row.name;
-  }
+  for (const auto name : names) list.append(list.empty() ? "" : ", ").append(name);
   std::string message = "unknown " + std::string(what) + " \"" + std::string(text) + "\"; expected one of " + list;
-  const std::vector<std::string> nearest = nearest_names(text, known, 1);
+  const std::vector<std::string> nearest = nearest_names(text, names, 1);
   if (!nearest.empty()) message += " (did you mean " + nearest.front() + "?)";
   throw std::invalid_argument(message);
 }
@@ -160,13 +151,16 @@ std::string_view to_string(Target value) { return name_of(kTargetNames, value); 
 std::string_view to_string(Gain value) { return name_of(kGainNames, value); }
 std::string_view to_string(StatisticsSource value) { return name_of(kSourceNames, value); }
 
-Solution parse_solution(std::string_view text) { return parse_name(kSolutionNames, "solution", text); }
-Target parse_target(std::string_view text) { return parse_name(kTargetNames, "target", text); }
-Gain parse_gain(std::string_view text) { return parse_name(kGainNames, "gain", text); }
+Solution parse_solution(std::string_view text) { return parse_name<Solution>(kSolutionNames, "solution", text); }
+Target parse_target(std::string_view text) { return parse_name<Target>(kTargetNames, "target", text); }
+Gain parse_gain(std::string_view text) { return parse_name<Gain>(kGainNames, "gain", text); }
 StatisticsSource parse_statistics_source(std::string_view text) {
-  return parse_name(kSourceNames, "statistics source", text);
+  return parse_name<StatisticsSource>(kSourceNames, "statistics source", text);
 }
 
 std::span<const Solution> all_solutions() { return kSolutions; }
+std::span<const Target> all_targets() { return kTargets; }
+std::span<const Gain> all_gains() { return kGains; }
+std::span<const StatisticsSource> all_statistics_sources() { return kSources; }
 
 }  // namespace anact

@@ -9,7 +9,7 @@ namespace anact::nn {
 ANActImpl::ANActImpl(ANActOptions options) : options(std::move(options)) { reset(); }
 
 void ANActImpl::reset() {
-  validate(options);
+  validate(options.values());
   alpha = register_parameter("alpha", torch::zeros({1}), options.learnable());
   output_mean = register_buffer("output_mean", torch::zeros({}));
   output_square = register_buffer("output_square", torch::zeros({}));
@@ -48,22 +48,14 @@ Statistics ANActImpl::statistics() const {
           .backward_gain = backward_gain.item<double>()};
 }
 
-double ANActImpl::factor() const { return lambda(statistics(), to_normalization(options)); }
+double ANActImpl::factor() const { return lambda(statistics(), options.values().normalization()); }
 
 void ANActImpl::pretty_print(std::ostream& stream) const {
-  const ANActOptions defaults(options.activation());
+  const Options& values = options.values();
   stream << "ANAct(" << (options.custom() ? options.custom()->name : options.activation().to_string());
-  if (options.statistics() != defaults.statistics()) stream << ", statistics=" << to_string(options.statistics());
-  if (options.solution() != defaults.solution()) stream << ", solution=" << to_string(options.solution());
-  if (options.target() != defaults.target()) stream << ", target=" << to_string(options.target());
-  if (options.gain() != defaults.gain()) stream << ", gain=" << to_string(options.gain());
-  if (options.centre() != defaults.centre()) stream << ", centre=false";
-  if (options.momentum() != defaults.momentum()) stream << ", momentum=" << options.momentum();
-  if (options.gate()) stream << ", gate=[" << options.gate()->first << ", " << options.gate()->second << "]";
-  if (options.bounds() != defaults.bounds()) {
-    stream << ", bounds=[" << options.bounds().first << ", " << options.bounds().second << "]";
+  for (const auto& option : option_table()) {
+    if (option.write(values) != option.write({})) stream << ", " << option.name << "=" << option.print(values);
   }
-  if (options.learnable() != defaults.learnable()) stream << ", learnable=false";
   stream << ")";
 }
 

@@ -299,7 +299,7 @@ class Folder {
   void plan_place(torch::nn::SequentialImpl& sequential, const std::vector<Child>& children, std::size_t index,
                   const ANActImpl& act) {
     const auto& place = children[index];
-    const auto map = factors(act.statistics(), act.alpha.item<double>(), to_normalization(act.options));
+    const auto map = factors(act.statistics(), act.alpha.item<double>(), act.options.values().normalization());
     if (!std::isfinite(map.scale) || !std::isfinite(map.offset)) {
       throw std::invalid_argument("fold: the statistics or alpha of " + quoted(place.path) + " are not finite");
     }

@@ -139,14 +139,8 @@ Activation catalogue_activation(const c10::IValue& name, const c10::IValue& para
   return ops::decode_activation({text.data(), text.size()}, parameters.toDoubleVector());
 }
 
-// The options begin at `a`: solution, target, gain, centre, lambda_min, lambda_max.
-NormalizationOptions normalization(Arguments a) {
-  return {.solution = parse_solution(a[0].toStringRef()),
-          .target = parse_target(a[1].toStringRef()),
-          .gain = parse_gain(a[2].toStringRef()),
-          .centre = a[3].toBool(),
-          .lambda_min = a[4].toDouble(),
-          .lambda_max = a[5].toDouble()};
+NormalizationOptions normalization(const c10::IValue& options) {
+  return parse_options(options.toStringRef()).normalization();
 }
 
 std::optional<Call> anact_forward(Arguments a, const IsParameter&) {
@@ -154,7 +148,7 @@ std::optional<Call> anact_forward(Arguments a, const IsParameter&) {
                    .alpha = tensor(a[1]),
                    .activation = catalogue_activation(a[7], a[8]),
                    .custom = "",
-                   .normalization = normalization(a.slice(10)),
+                   .normalization = normalization(a[9]),
                    .statistics = std::nullopt};
 }
 
@@ -163,7 +157,7 @@ std::optional<Call> anact_evaluate(Arguments a, const IsParameter&) {
                    .alpha = tensor(a[1]),
                    .activation = catalogue_activation(a[6], a[7]),
                    .custom = "",
-                   .normalization = normalization(a.slice(8)),
+                   .normalization = normalization(a[8]),
                    .statistics = Statistics{.output_mean = tensor(a[2]).item<double>(),
                                             .output_square = tensor(a[3]).item<double>(),
                                             .input_variance = tensor(a[4]).item<double>(),

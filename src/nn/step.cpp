@@ -36,31 +36,6 @@ Statistics gaussian_statistics(const CustomActivation& activation) {
 
 }  // namespace
 
-void validate(const ANActOptions& options) {
-  anact::validate(to_normalization(options));
-  if (!(options.momentum() > 0 && options.momentum() <= 1)) {
-    throw std::invalid_argument("ANAct: momentum is " + std::to_string(options.momentum()) + "; it must be in (0, 1]");
-  }
-  if (const auto gate = options.gate(); gate && !(gate->first >= 0 && gate->first < gate->second)) {
-    throw std::invalid_argument("ANAct: the gate is [" + std::to_string(gate->first) + ", " +
-                                std::to_string(gate->second) + "]; it must be 0 <= low < high");
-  }
-}
-
-NormalizationOptions to_normalization(const ANActOptions& options) {
-  return {.solution = options.solution(),
-          .target = options.target(),
-          .gain = options.gain(),
-          .centre = options.centre(),
-          .lambda_min = options.bounds().first,
-          .lambda_max = options.bounds().second};
-}
-
-ops::UpdateOptions to_update(const ANActOptions& options) {
-  const auto gate = options.gate().value_or(ANActOptions::Interval(0, 0));
-  return {.momentum = options.momentum(), .gate_low = gate.first, .gate_high = gate.second};
-}
-
 Statistics gaussian_statistics(const ANActOptions& options) {
   return options.custom() ? gaussian_statistics(*options.custom()) : anact::gaussian_statistics(options.activation());
 }
@@ -69,8 +44,7 @@ std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Ten
                                                                 const ops::RunningStatistics& running,
                                                                 const ANActOptions& options, bool training) {
   const auto of = [&](const auto& activation) {
-    return ops::forward(input, alpha, running, activation, options.statistics(), to_normalization(options),
-                        to_update(options), training);
+    return ops::forward(input, alpha, running, activation, options.values(), training);
   };
   return options.custom() ? of(*options.custom()) : of(options.activation());
 }
@@ -78,7 +52,7 @@ std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Ten
 torch::Tensor step(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
                    const torch::Tensor& num_skipped, const ANActOptions& options, bool training) {
   auto [output, moments, factors] = forward(input, alpha, running, options, training);
-  if (training) ops::update_statistics(running, num_skipped, moments, to_update(options));
+  if (training) ops::update_statistics(running, num_skipped, moments, options.values());
   return output;
 }
 

@@ -10,12 +10,6 @@
 
 namespace anact::nn {
 
-// Throws std::invalid_argument when the options contradict each other.
-void validate(const ANActOptions& options);
-
-[[nodiscard]] NormalizationOptions to_normalization(const ANActOptions& options);
-[[nodiscard]] ops::UpdateOptions to_update(const ANActOptions& options);
-
 // The statistics of the options' activation under N(0, 1). Throws std::invalid_argument for a custom one that is not
 // finite.
 [[nodiscard]] Statistics gaussian_statistics(const ANActOptions& options);

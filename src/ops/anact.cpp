@@ -10,21 +10,19 @@ namespace anact::ops {
 TORCH_LIBRARY(anact, m) {
   m.def(
       "forward(Tensor input, Tensor alpha, Tensor output_mean, Tensor output_square, Tensor input_variance, "
-      "Tensor backward_gain, Tensor num_batches_tracked, str activation, float[] parameters, str statistics, "
-      "str solution, str target, str gain, bool centre, float lambda_min, float lambda_max, float momentum, "
-      "float gate_low, float gate_high, bool training, Tensor? known_factors=None) -> (Tensor output, Tensor moments, "
+      "Tensor backward_gain, Tensor num_batches_tracked, str activation, float[] parameters, str options, "
+      "bool training, Tensor? known_factors=None) -> (Tensor output, Tensor moments, "
       "Tensor factors)");
   m.def(
       "backward(Tensor grad, Tensor input, Tensor alpha, Tensor factors, str activation, float[] parameters) "
       "-> (Tensor grad_input, Tensor grad_alpha)");
   m.def(
       "evaluate(Tensor input, Tensor alpha, Tensor output_mean, Tensor output_square, Tensor input_variance, "
-      "Tensor backward_gain, str activation, float[] parameters, str solution, str target, str gain, bool centre, "
-      "float lambda_min, float lambda_max) -> Tensor");
+      "Tensor backward_gain, str activation, float[] parameters, str options) -> Tensor");
   m.def(
       "update_statistics_(Tensor(a!) output_mean, Tensor(b!) output_square, Tensor(c!) input_variance, "
       "Tensor(d!) backward_gain, Tensor(e!) num_batches_tracked, Tensor(f!) num_skipped, Tensor moments, "
-      "float momentum, float gate_low, float gate_high) -> ()");
+      "str options) -> ()");
 }
 
 namespace {
@@ -36,17 +34,14 @@ c10::string_view view(std::string_view text) { return {text.data(), text.size()}
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
                                                        const RunningStatistics& running, const Activation& activation,
-                                                       StatisticsSource source, const NormalizationOptions& options,
-                                                       const UpdateOptions& update, bool training,
+                                                       const Options& options, bool training,
                                                        const std::optional<at::Tensor>& known_factors) {
   static const auto handle = c10::Dispatcher::singleton()
                                  .findSchemaOrThrow("anact::forward", "")
                                  .typed<ForwardResult(ANACT_FORWARD_PARAMETERS)>();
   return handle.call(input, alpha, running.output_mean, running.output_square, running.input_variance,
                      running.backward_gain, running.num_batches_tracked, view(activation_info(activation.kind).name),
-                     encode_parameters(activation), view(to_string(source)), view(to_string(options.solution)),
-                     view(to_string(options.target)), view(to_string(options.gain)), options.centre, options.lambda_min,
-                     options.lambda_max, update.momentum, update.gate_low, update.gate_high, training, known_factors);
+                     encode_parameters(activation), encode_options(options), training, known_factors);
 }
 
 std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
@@ -59,12 +54,12 @@ std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Te
 }
 
 void update_statistics(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
-                       const UpdateOptions& update) {
+                       const Options& options) {
   static const auto handle = c10::Dispatcher::singleton()
                                  .findSchemaOrThrow("anact::update_statistics_", "")
                                  .typed<void(ANACT_UPDATE_PARAMETERS)>();
   handle.call(running.output_mean, running.output_square, running.input_variance, running.backward_gain,
-              running.num_batches_tracked, num_skipped, moments, update.momentum, update.gate_low, update.gate_high);
+              running.num_batches_tracked, num_skipped, moments, encode_options(options));
 }
 
 }  // namespace anact::ops

@@ -20,6 +20,7 @@
 #include "anact/custom.h"
 #include "anact/moments.h"
 #include "anact/normalization.h"
+#include "anact/options.h"
 
 namespace anact::ops {
 
@@ -31,13 +32,6 @@ struct RunningStatistics {
   at::Tensor input_variance;
   at::Tensor backward_gain;
   at::Tensor num_batches_tracked;
-};
-
-// What update_statistics_ and the sources `running` and `batch` go by.
-struct UpdateOptions {
-  double momentum = 0.01;  // weight of a new batch, in (0, 1]
-  double gate_low = 0;     // 0, 0: no gate
-  double gate_high = 0;
 };
 
 // Layout of the 1-dimensional float64 tensor `moments`; the members of anact::Moments in order.
@@ -52,23 +46,21 @@ inline constexpr std::int64_t kFactorsSize = 4;
 // and does not overlap (contiguous, channels_last, …), contiguous otherwise. moments has kMomentsSize elements in
 // training and none in evaluation; an empty input has moments of 0.
 //
-// In evaluation (training false) and for `previous` the factors come from `running` as it is. For `running` and `batch`
-// they come from this batch, with it taken in or alone, and so they do for `previous` while `running` has tracked no
-// batch; a batch that accepts() refuses leaves `running` in force.
-// `known_factors`, when given, are used as they are. A training pass that runs within a backward pass is one that runs
-// again (activation checkpointing): it uses the factors of the first one.
-// The gradient takes the factors for constants, except for alpha. Double backward works through the plain version.
+// In evaluation (training false), for `previous` and for `fixed` the factors come from `running` as it is. For
+// `running` and `batch` they come from this batch, with it taken in or alone, and so they do for `previous` while
+// `running` has tracked no batch; a batch that accepts() refuses leaves `running` in force. `known_factors`, when
+// given, are used as they are. A training pass that runs within a backward pass is one that runs again (activation
+// checkpointing): it uses the factors of the first one. The gradient takes the factors for constants, except for alpha.
+// Double backward works through the plain version.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
                                                        const RunningStatistics& running, const Activation& activation,
-                                                       StatisticsSource source, const NormalizationOptions& options,
-                                                       const UpdateOptions& update, bool training,
+                                                       const Options& options, bool training,
                                                        const std::optional<at::Tensor>& known_factors = std::nullopt);
 
 // The same for an activation of the user's own, in plain ATen; no operator of the dispatcher.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
                                                        const RunningStatistics& running,
-                                                       const CustomActivation& activation, StatisticsSource source,
-                                                       const NormalizationOptions& options, const UpdateOptions& update,
+                                                       const CustomActivation& activation, const Options& options,
                                                        bool training,
                                                        const std::optional<at::Tensor>& known_factors = std::nullopt);
 
@@ -83,8 +75,9 @@ std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Te
 [[nodiscard]] Moments moments_of(const at::Tensor& input, const Activation& activation = {});
 
 // Takes `moments` into `running`, in place. A batch that accepts() refuses changes nothing but adds 1 to `num_skipped`
-// (int64, 0-dimensional); an empty batch changes nothing at all, and neither does a call within a backward pass.
+// (int64, 0-dimensional); an empty batch changes nothing at all, and neither does a call within a backward pass or one
+// for `fixed`.
 void update_statistics(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
-                       const UpdateOptions& update);
+                       const Options& options);
 
 }  // namespace anact::ops

@@ -3,20 +3,15 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
+#include <deque>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 namespace anact::ops {
 namespace {
 
 std::string_view text(c10::string_view value) { return {value.data(), value.size()}; }
-
-void check_update_options(const UpdateOptions& update) {
-  TORCH_CHECK_VALUE(update.momentum > 0 && update.momentum <= 1, "anact: momentum is ", update.momentum,
-                    "; it must be in (0, 1]");
-  const bool no_gate = update.gate_low == 0 && update.gate_high == 0;
-  TORCH_CHECK_VALUE(no_gate || (update.gate_low >= 0 && update.gate_low < update.gate_high), "anact: the gate is [",
-                    update.gate_low, ", ", update.gate_high, "]; it must be 0 <= low < high, or 0, 0 for none");
-}
 
 void check_running(const RunningStatistics& running) {
   const auto dtype = running.output_mean.scalar_type();
@@ -64,8 +59,33 @@ at::ArrayRef<double> encode_parameters(const Activation& activation) {
   return {activation.parameters.data(), activation_info(activation.kind).parameters.size()};
 }
 
+const Options& decode_options(c10::string_view given) {
+  // A network has one set of options or a few.
+  constexpr std::size_t kMost = 16;
+  thread_local std::deque<std::pair<std::string, Options>> known;
+  const auto wanted = text(given);
+  for (const auto& [written, options] : known) {
+    if (written == wanted) return options;
+  }
+  const auto options = parse_options(wanted);
+  validate(options);
+  if (known.size() == kMost) known.pop_back();
+  return known.emplace_front(wanted, options).second;
+}
+
+c10::string_view encode_options(const Options& options) {
+  constexpr std::size_t kMost = 16;
+  thread_local std::deque<std::pair<Options, std::string>> known;
+  for (const auto& [read, written] : known) {
+    if (read == options) return {written.data(), written.size()};
+  }
+  if (known.size() == kMost) known.pop_back();
+  const auto& written = known.emplace_front(options, to_text(options)).second;
+  return {written.data(), written.size()};
+}
+
 void check_evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                    const NormalizationOptions& options) {
+                    const Options& options) {
   TORCH_CHECK_TYPE(at::isFloatingType(input.scalar_type()), "anact: the input is ", input.scalar_type(),
                    "; it must be float64, float32, bfloat16 or float16");
   TORCH_CHECK_TYPE(at::isFloatingType(alpha.scalar_type()), "anact: alpha is ", alpha.scalar_type(),
@@ -83,30 +103,13 @@ void check_forward(const at::Tensor& input, const at::Tensor& alpha, const Runni
   check_evaluate(input, alpha, running, configuration.options);
   check_count(running.num_batches_tracked);
   if (configuration.known_factors) check_factors(*configuration.known_factors);
-  check_update_options(configuration.update);
-}
-
-NormalizationOptions decode_normalization(c10::string_view solution, c10::string_view target, c10::string_view gain,
-                                          bool centre, double lambda_min, double lambda_max) {
-  return {.solution = parse_solution(text(solution)),
-          .target = parse_target(text(target)),
-          .gain = parse_gain(text(gain)),
-          .centre = centre,
-          .lambda_min = lambda_min,
-          .lambda_max = lambda_max};
 }
 
 ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
   // For decode_activation.
   (void)activation;
   (void)parameters;
-  ForwardConfiguration result{
-      .source = parse_statistics_source(text(statistics)),
-      .options = decode_normalization(solution, target, gain, centre, lambda_min, lambda_max),
-      .update = {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high},
-      .training = training,
-      .known_factors = known_factors,
-  };
+  ForwardConfiguration result{.options = decode_options(options), .training = training, .known_factors = known_factors};
   check_forward(input, alpha, ANACT_RUNNING, result);
   return result;
 }
@@ -120,14 +123,14 @@ void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::T
 }
 
 void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
-                  const UpdateOptions& update) {
+                  const Options& options) {
   for (const auto* tensor : {&running.num_batches_tracked, &num_skipped}) {
     TORCH_CHECK(tensor->device() == running.output_mean.device(), "anact: a count of batches is on ", tensor->device(),
                 " but the statistics are on ", running.output_mean.device());
   }
   check_running(running);
   check_count(running.num_batches_tracked);
-  check_update_options(update);
+  validate(options);
   TORCH_CHECK_VALUE(moments.sym_numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
                     "anact: moments must be ", kMomentsSize, " elements of float64");
 }

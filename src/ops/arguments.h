@@ -16,19 +16,15 @@
 #define ANACT_FORWARD_PARAMETERS                                                                                    \
   const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &output_mean, const at::Tensor &output_square, \
       const at::Tensor &input_variance, const at::Tensor &backward_gain, const at::Tensor &num_batches_tracked,     \
-      c10::string_view activation, at::ArrayRef<double> parameters, c10::string_view statistics,                    \
-      c10::string_view solution, c10::string_view target, c10::string_view gain, bool centre, double lambda_min,    \
-      double lambda_max, double momentum, double gate_low, double gate_high, bool training,                         \
+      c10::string_view activation, at::ArrayRef<double> parameters, c10::string_view options, bool training,        \
       const std::optional<at::Tensor>&known_factors
-#define ANACT_FORWARD_ARGUMENTS                                                                                      \
-  input, alpha, output_mean, output_square, input_variance, backward_gain, num_batches_tracked, activation,          \
-      parameters, statistics, solution, target, gain, centre, lambda_min, lambda_max, momentum, gate_low, gate_high, \
-      training, known_factors
+#define ANACT_FORWARD_ARGUMENTS                                                                             \
+  input, alpha, output_mean, output_square, input_variance, backward_gain, num_batches_tracked, activation, \
+      parameters, options, training, known_factors
 #define ANACT_EVALUATE_PARAMETERS                                                                                   \
   const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &output_mean, const at::Tensor &output_square, \
       const at::Tensor &input_variance, const at::Tensor &backward_gain, c10::string_view activation,               \
-      at::ArrayRef<double> parameters, c10::string_view solution, c10::string_view target, c10::string_view gain,   \
-      bool centre, double lambda_min, double lambda_max
+      at::ArrayRef<double> parameters, c10::string_view options
 #define ANACT_BACKWARD_PARAMETERS                                                                      \
   const at::Tensor &grad, const at::Tensor &input, const at::Tensor &alpha, const at::Tensor &factors, \
       c10::string_view activation, at::ArrayRef<double> parameters
@@ -36,7 +32,7 @@
 #define ANACT_UPDATE_PARAMETERS                                                                              \
   const at::Tensor &output_mean, const at::Tensor &output_square, const at::Tensor &input_variance,          \
       const at::Tensor &backward_gain, const at::Tensor &num_batches_tracked, const at::Tensor &num_skipped, \
-      const at::Tensor &moments, double momentum, double gate_low, double gate_high
+      const at::Tensor &moments, c10::string_view options
 #define ANACT_RUNNING \
   { output_mean, output_square, input_variance, backward_gain, num_batches_tracked }
 
@@ -47,16 +43,15 @@ using BackwardResult = std::tuple<at::Tensor, at::Tensor>;
 
 // What anact::forward is given beside the activation and the tensors.
 struct ForwardConfiguration {
-  StatisticsSource source = StatisticsSource::previous;
-  NormalizationOptions options;
-  UpdateOptions update;
+  Options options;
   bool training = false;
   std::optional<at::Tensor> known_factors;
 
   // Whether the factors need this batch's moments, so that the output takes a second pass; `first`: no batch has been
   // tracked before.
   [[nodiscard]] bool uses_batch(bool first) const {
-    return training && !known_factors && (first || source != StatisticsSource::previous);
+    if (!training || known_factors || options.statistics == StatisticsSource::fixed) return false;
+    return first || options.statistics != StatisticsSource::previous;
   }
 };
 
@@ -67,14 +62,15 @@ struct ForwardConfiguration {
 // The parameters as the schema takes them: as many as the activation has.
 [[nodiscard]] at::ArrayRef<double> encode_parameters(const Activation& activation);
 
-[[nodiscard]] NormalizationOptions decode_normalization(c10::string_view solution, c10::string_view target,
-                                                        c10::string_view gain, bool centre, double lambda_min,
-                                                        double lambda_max);
+// The options as the schemas take them, and back. Both remember what they did last: a step costs no parsing. The text
+// lives until the thread's next call. Throws std::invalid_argument as parse_options and validate do.
+[[nodiscard]] const Options& decode_options(c10::string_view text);
+[[nodiscard]] c10::string_view encode_options(const Options& options);
 
 // Each throws c10::Error or std::invalid_argument that says what is wrong. In evaluation num_batches_tracked has no
 // meaning.
 void check_evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                    const NormalizationOptions& options);
+                    const Options& options);
 void check_forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                    const ForwardConfiguration& configuration);
 
@@ -86,7 +82,7 @@ void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::T
 
 // Throws c10::Error that says what is wrong with the arguments of anact::update_statistics_.
 void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
-                  const UpdateOptions& update);
+                  const Options& options);
 
 // An uninitialized tensor as anact::forward returns it.
 [[nodiscard]] at::Tensor empty_output(const at::Tensor& input);

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import io
 import itertools
+import math
 import pickle
 import random
 
@@ -861,3 +862,55 @@ def test_second_derivative(x):
     torch.testing.assert_close(
         second, want * module.affine()[0], rtol=1e-10, atol=1e-10
     )
+
+
+@pytest.mark.parametrize("recipe", [info.name for info in anact.recipes()])
+def test_a_recipe_is_its_options(recipe):
+    info = next(info for info in anact.recipes() if info.name == recipe)
+    text = ANActOptions("elu", recipe=recipe).step().operator_arguments()[2]
+    for setting in filter(None, info.options.split(":")):
+        assert setting in text.split(":")
+    # What is given beside it wins.
+    given = ANAct("elu", recipe=recipe, momentum=0.375, gate=(0.25, 4.0))
+    assert (given.options.momentum, given.options.gate) == (0.375, (0.25, 4.0))
+    changed = set(given.options.step().operator_arguments()[2].split(":"))
+    assert changed - set(text.split(":")) == {"momentum=0.375", "gate=0.25,4"}
+
+
+def test_unknown_recipes_and_options_are_refused():
+    with pytest.raises(ValueError, match="did you mean paper"):
+        ANAct("silu", recipe="papper")
+    with pytest.raises(TypeError, match="momentun"):
+        ANAct("silu", momentun=0.1)
+    with pytest.raises(TypeError, match="momentum"):
+        ANAct("silu", momentum=object())
+    with pytest.raises(ValueError, match="expected one of deep, paper"):
+        anact.initialize(nn.Linear(2, 2), recipe="papper")
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_fixed_statistics_are_never_updated(traced):
+    act = ANAct("relu", statistics="fixed", target="unit")
+    step = torch.compile(act, backend="eager") if traced else act
+    x = 3 * torch.randn(64, 8) + 1
+    before = act.statistics()
+    # Under N(0, 1): E[relu] = 1 / sqrt(2 pi), E[relu^2] = E[relu'^2] = 1/2.
+    assert before == pytest.approx(((2 * math.pi) ** -0.5, 0.5, 1.0, 0.5))
+    scale = 2**0.5
+    shift = -((max(0.0, 1 - 2 * (0.5 - 0.5 / math.pi))) ** 0.5)
+    want = scale * (x.clamp(min=0) - (2 * math.pi) ** -0.5) + shift
+    for _ in range(3):
+        torch.testing.assert_close(step(x), want)
+    torch.testing.assert_close(act.eval()(x), want)
+    assert act.statistics() == before
+    assert int(act.num_batches_tracked) == int(act.num_batches_skipped) == 0
+
+
+def test_initial_weights_of_a_recipe():
+    layer = nn.Linear(400, 300)
+    anact.initialize(layer, recipe="paper")
+    assert layer.weight.var() * 400 == pytest.approx(1, abs=0.05)
+    products = layer.weight @ layer.weight.T
+    assert products.fill_diagonal_(0).abs().max() > 0.1  # not orthogonal
+    anact.initialize(layer)
+    assert (layer.weight @ layer.weight.T).fill_diagonal_(0).abs().max() < 1e-5

@@ -86,8 +86,12 @@ def test_gains_of_some():
 
 
 def test_defaults_are_those_of_the_library():
+    for name, _, default, _ in _C.options():
+        assert (
+            f"{name}={default}" in _C.Step("silu", "deep", {}).operator_arguments()[2]
+        )
     for activation in _C.activations():
-        wanted = _C.Step(activation).operator_arguments()
+        wanted = _C.Step(activation, "deep", {}).operator_arguments()
         assert anact.ANActOptions(activation).step().operator_arguments() == wanted
 
 

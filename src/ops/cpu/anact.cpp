@@ -147,12 +147,14 @@ ForwardResult forward_cpu(ANACT_FORWARD_PARAMETERS) {
   if (uses_batch && dense.numel() > 0) {
     pass(chosen, dense, {}, nullptr, &moments);
     const Statistics batch = to_statistics(moments);
+    const auto [momentum, gate_low, gate_high] = configuration.options.update();
     if (accepts(used, batch, gate_low, gate_high)) {
-      const bool alone = configuration.source == StatisticsSource::batch;
+      const bool alone = configuration.options.statistics == StatisticsSource::batch;
       used = alone ? batch : blend(used, batch, batch_weight(tracked, momentum));
     }
   }
-  Factors map = known_factors ? to_factors(*known_factors) : factors(used, read(alpha), configuration.options);
+  Factors map =
+      known_factors ? to_factors(*known_factors) : factors(used, read(alpha), configuration.options.normalization());
   bool measure = training && !uses_batch;
   const bool again = training && !known_factors && runs_again();
   if (again) {
@@ -203,10 +205,11 @@ BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
 }
 
 void update_statistics_cpu(ANACT_UPDATE_PARAMETERS) {
-  check_update(ANACT_RUNNING, num_skipped, moments,
-               {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high});
+  const Options& chosen = decode_options(options);
+  check_update(ANACT_RUNNING, num_skipped, moments, chosen);
   const Moments batch = to_moments(moments);
-  if (batch.count == 0 || runs_again()) return;
+  if (batch.count == 0 || chosen.statistics == StatisticsSource::fixed || runs_again()) return;
+  const auto [momentum, gate_low, gate_high] = chosen.update();
   const Statistics old = read(ANACT_RUNNING);
   const Statistics fresh = to_statistics(batch);
   if (!accepts(old, fresh, gate_low, gate_high)) {
@@ -234,8 +237,8 @@ Moments moments_of(const at::Tensor& input, const Activation& activation) {
   const auto scalar = input.options().dtype(at::kFloat).memory_format(std::nullopt);
   const auto one = at::ones({}, scalar);
   const RunningStatistics unused{one, one, one, one, at::zeros({}, scalar.dtype(at::kLong))};
-  const auto result = forward(input, at::zeros({1}, scalar), unused, activation, StatisticsSource::previous, {}, {},
-                              /*training=*/true, to_tensor(Factors{}).to(input.device()));
+  const auto result = forward(input, at::zeros({1}, scalar), unused, activation, Options{}, /*training=*/true,
+                              to_tensor(Factors{}).to(input.device()));
   return to_moments(std::get<1>(result).cpu());
 }
 

@@ -4,6 +4,7 @@
 #include <torch/library.h>
 
 #include <limits>
+#include <stdexcept>
 
 #include "ops/passes.h"
 #include "ops/tensors.h"
@@ -85,11 +86,12 @@ at::Tensor target_moment(const at::Tensor& input_variance, Target target) {
   switch (target) {
     case Target::damped:
       return at::pow(input_variance, kDamping);
+    case Target::input:
+      return input_variance;
     case Target::unit:
       return at::ones_like(input_variance);
-    default:
-      return input_variance;
   }
+  throw std::invalid_argument("target_moment: not a target");
 }
 
 TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alpha,
@@ -144,13 +146,15 @@ at::Tensor alpha_sum(const at::Tensor& g, const at::Tensor& f, const at::Tensor&
 
 ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                       const Functions& functions, const ForwardConfiguration& configuration) {
-  const auto& [source, options, update, training, known_factors] = configuration;
+  const auto& [options, training, known_factors] = configuration;
+  const auto source = options.statistics;
+  const auto update = options.update();
   const auto x = input.to(arithmetic_type(input));
   const auto f = functions.value(x);
   auto moments = at::empty({0}, x.options().dtype(at::kDouble).memory_format(std::nullopt));
   if (training) moments = measure(x, f, functions.derivative(x));
   auto used = widen(running);
-  if (training && !known_factors && x.numel() > 0) {
+  if (training && !known_factors && x.numel() > 0 && source != StatisticsSource::fixed) {
     const auto batch = to_tensor_statistics(moments);
     const bool alone = source == StatisticsSource::batch;
     auto accept = accepted(used, batch, update);
@@ -159,7 +163,7 @@ ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const Ru
         blend(used, batch,
               alone ? at::ones_like(batch.output_mean) : weight(running.num_batches_tracked, update.momentum), accept);
   }
-  auto map = known_factors ? known_factors->clone() : to_tensor(factors(used, alpha, options));
+  auto map = known_factors ? known_factors->clone() : to_tensor(factors(used, alpha, options.normalization()));
   if (training && !known_factors) {
     if (runs_again()) {
       const auto found = find_pass(running.output_mean, to_moments(moments.cpu()));
@@ -208,14 +212,15 @@ BackwardResult backward(ANACT_BACKWARD_PARAMETERS) {
 }
 
 void update_statistics(ANACT_UPDATE_PARAMETERS) {
-  const UpdateOptions update{.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high};
-  check_update(ANACT_RUNNING, num_skipped, moments, update);
-  if (runs_again()) return;
+  const Options& chosen = decode_options(options);
+  check_update(ANACT_RUNNING, num_skipped, moments, chosen);
+  if (chosen.statistics == StatisticsSource::fixed || runs_again()) return;
+  const auto update = chosen.update();
   const auto batch = to_tensor_statistics(moments);
   const auto old = widen(ANACT_RUNNING);
   const auto filled = moments[0] > 0;
   const auto accept = filled.logical_and(accepted(old, batch, update));
-  const auto fresh = blend(old, batch, weight(num_batches_tracked, momentum), accept);
+  const auto fresh = blend(old, batch, weight(num_batches_tracked, update.momentum), accept);
   output_mean.copy_(fresh.output_mean);
   output_square.copy_(fresh.output_square);
   input_variance.copy_(fresh.input_variance);
@@ -227,10 +232,10 @@ void update_statistics(ANACT_UPDATE_PARAMETERS) {
 at::Tensor evaluate(ANACT_EVALUATE_PARAMETERS) {
   const auto chosen = decode_activation(activation, parameters);
   const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, at::Tensor()};
-  const auto options = decode_normalization(solution, target, gain, centre, lambda_min, lambda_max);
-  check_evaluate(input, alpha, running, options);
+  const Options& how = decode_options(options);
+  check_evaluate(input, alpha, running, how);
   const auto x = input.to(arithmetic_type(input));
-  const auto map = factors(widen(running), alpha, options);
+  const auto map = factors(widen(running), alpha, how.normalization());
   const auto y = value(chosen, x) * map.scale.to(x.scalar_type()) + map.offset.to(x.scalar_type());
   return y.to(input.scalar_type());
 }

@@ -22,8 +22,7 @@ BackwardResult backward_meta(ANACT_BACKWARD_PARAMETERS) {
 }
 
 void update_statistics_meta(ANACT_UPDATE_PARAMETERS) {
-  check_update(ANACT_RUNNING, num_skipped, moments,
-               {.momentum = momentum, .gate_low = gate_low, .gate_high = gate_high});
+  check_update(ANACT_RUNNING, num_skipped, moments, decode_options(options));
 }
 
 }  // namespace

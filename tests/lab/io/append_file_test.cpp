@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "io/file_size_limit.h"
-#include "support/temporary_folder.h"
 #include "support/message.h"
+#include "support/temporary_folder.h"
 
 namespace anact::io {
 namespace {

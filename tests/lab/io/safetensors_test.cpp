@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "io/file_size_limit.h"
-#include "support/temporary_folder.h"
 #include "support/message.h"
+#include "support/temporary_folder.h"
 
 namespace anact::io {
 namespace {

@@ -4,11 +4,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "support/python.h"
-#include "support/temporary_folder.h"
 #include "models/catalogue.h"
 #include "models/networks.h"
 #include "models/weights.h"
+#include "support/python.h"
+#include "support/temporary_folder.h"
 
 namespace anact::models {
 namespace {

@@ -4,11 +4,11 @@
 
 #include <set>
 
-#include "support/python.h"
-#include "support/temporary_folder.h"
-#include "support/message.h"
 #include "models/catalogue.h"
 #include "models/networks.h"
+#include "support/message.h"
+#include "support/python.h"
+#include "support/temporary_folder.h"
 
 namespace anact::models {
 namespace {

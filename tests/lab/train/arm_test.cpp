@@ -121,6 +121,29 @@ TEST(ParseArm, ShortNames) {
   EXPECT_EQ(parse_arm("silu-gain:init=he").initialization, models::Initialization::he);
 }
 
+TEST(ParseArm, ARecipeFollowsTheActivation) {
+  const auto paper = parse_arm("nsilu-paper");
+  EXPECT_EQ(paper.name, "nsilu-paper");
+  EXPECT_EQ(paper.activation, parse_activation("silu"));
+  EXPECT_EQ(paper.normalization, Normalization::anact);
+  EXPECT_EQ(paper.initialization, models::Initialization::lecun);
+  EXPECT_EQ(paper.anact.values(), recipe_options(Recipe::paper));
+  // What is given beside it wins, wherever it stands.
+  const auto changed = parse_arm("nelu(alpha=0.5)-paper:momentum=0.05:init=he");
+  EXPECT_EQ(changed.activation, parse_activation("elu(alpha=0.5)"));
+  EXPECT_EQ(changed.initialization, models::Initialization::he);
+  EXPECT_EQ(changed.anact.momentum(), 0.05);
+  EXPECT_EQ(changed.anact.solution(), Solution::compromise);
+  for (const auto& info : recipes()) {
+    const auto arm = parse_arm("nrelu-" + std::string(info.name));
+    EXPECT_EQ(arm.anact.values(), recipe_options(info.recipe)) << info.name;
+    EXPECT_EQ(models::to_string(arm.initialization), info.weights) << info.name;
+  }
+  EXPECT_EQ(parse_arm("nsilu-deep").anact.values(), parse_arm("nsilu").anact.values());
+  EXPECT_TRUE(has(refusal("nsilu-papper"), "nsilu-paper"));
+  EXPECT_TRUE(has(refusal("silu-paper"), "unknown activation 'silu-paper'"));
+}
+
 TEST(ParseArm, UnknownNamesComeWithTheNearest) {
   EXPECT_TRUE(has(refusal("sillu"), "unknown activation 'sillu'; did you mean silu"));
   EXPECT_TRUE(has(refusal("nsilo"), "nsilu"));
@@ -191,7 +214,7 @@ TEST(ArmToJson, HoldsEverySetting) {
   EXPECT_EQ(json, nlohmann::json::parse(R"({"name": "nrelu:solution=forward:gate=0.5,2:lr=0.5", "activation": "relu",
       "normalization": "anact", "initialization": "orthogonal", "learning_rate": 0.5, "baseline": "relu",
       "anact": {"statistics": "previous", "solution": "forward", "target": "damped", "gain": "activation", "centre": true,
-                "momentum": 0.01, "lambda_min": 0.1, "lambda_max": 10.0, "learnable": true, "gate": [0.5, 2.0]}})"));
+                "momentum": 0.01, "bounds": [0.1, 10.0], "learnable": true, "gate": [0.5, 2.0]}})"));
   EXPECT_EQ(parse_arm("silu:norm=batch").to_json(0.001),
             nlohmann::json::parse(R"({"name": "silu:norm=batch", "activation": "silu", "normalization": "batch",
                                       "initialization": "he", "learning_rate": 0.001})"));

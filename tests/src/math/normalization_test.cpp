@@ -356,8 +356,9 @@ TEST(Names, UnknownOnesAreRefusedWithTheAcceptedOnes) {
   EXPECT_EQ(message_of([] { (void)parse_target("zzz"); }),
             "unknown target \"zzz\"; expected one of damped, input, unit");
   EXPECT_EQ(message_of([] { (void)parse_gain(""); }), "unknown gain \"\"; expected one of activation, output");
-  EXPECT_EQ(message_of([] { (void)parse_statistics_source("Batch"); }),
-            "unknown statistics source \"Batch\"; expected one of previous, running, batch (did you mean batch?)");
+  EXPECT_EQ(
+      message_of([] { (void)parse_statistics_source("Batch"); }),
+      "unknown statistics source \"Batch\"; expected one of previous, running, batch, fixed (did you mean batch?)");
 }
 
 }  // namespace

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "anact/anact.h"
-#include "support/message.h"
 #include "ops/anact.h"
+#include "support/message.h"
 
 namespace anact::nn {
 namespace {
@@ -259,8 +259,9 @@ TEST(Custom, TakesKnownFactorsAsTheyAre) {
   const auto known = torch::tensor({2.0, -0.5, 0.1, 0.2}, torch::kDouble);
   const auto scalar = torch::ones({});
   const ops::RunningStatistics running{scalar, scalar, scalar, scalar, torch::zeros({}, torch::kLong)};
-  const auto [y, moments, factors] =
-      ops::forward(x, torch::zeros({}), running, own_silu(), StatisticsSource::batch, {}, {}, true, known);
+  Options of_batch;
+  of_batch.statistics = StatisticsSource::batch;
+  const auto [y, moments, factors] = ops::forward(x, torch::zeros({}), running, own_silu(), of_batch, true, known);
   EXPECT_LE(difference(y, 2 * torch::silu(x) - 0.5), 1e-14);
   EXPECT_TRUE(torch::equal(factors, known));
   EXPECT_EQ(moments[0].item<double>(), 40);

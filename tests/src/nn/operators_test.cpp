@@ -126,12 +126,7 @@ TEST(Operators, ANActsTellTheirOptions) {
                                     module->backward_gain,
                                     "elu",
                                     c10::List<double>({0.5}),
-                                    "geometric",
-                                    "input",
-                                    "activation",
-                                    false,
-                                    0.25,
-                                    4.0};
+                                    "solution=geometric:target=input:centre=off:bounds=0.25,4"};
   const auto evaluated = decode([&] { evaluate.callBoxed(stack); });
   const auto* evaluation = std::get_if<ANActCall>(&*evaluated);
   ASSERT_NE(evaluation, nullptr);

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "support/message.h"
 #include "ops/oracle.h"
+#include "support/message.h"
 
 namespace anact::ops::test {
 namespace {
@@ -66,7 +66,7 @@ Step step(const at::Tensor& x, const Activation& activation, StatisticsSource so
           const UpdateOptions& update = {}, bool training = true) {
   auto leaf = x.detach().requires_grad_(true);
   auto alpha = alpha_tensor().requires_grad_(true);
-  auto [y, moments, factors] = forward(leaf, alpha, running, activation, source, options, update, training);
+  auto [y, moments, factors] = forward(leaf, alpha, running, activation, options_of(source, options, update), training);
   at::manual_seed(5);
   const auto g = at::randn(y.sizes(), at::kDouble).to(y.scalar_type());
   Step result{y.detach(), moments, factors, {}, {}, g};
@@ -191,8 +191,8 @@ TEST_P(EveryType, SpecialValuesAreTorchsOwn) {
   const Statistics plain{.output_mean = 0, .output_square = 1, .input_variance = 1, .backward_gain = 1};
   for (const char* name : {"relu", "silu"}) {
     const auto activation = parse_activation(name);
-    const auto y = std::get<0>(
-        forward(x, alpha_tensor(0), make_running(plain), activation, StatisticsSource::previous, {}, {}, false));
+    const auto y = std::get<0>(forward(x, alpha_tensor(0), make_running(plain), activation,
+                                       options_of(StatisticsSource::previous, {}, {}), false));
     const auto expected = fallback::value(activation, x.to(at::kDouble));
     for (std::int64_t i = 0; i < x.numel(); ++i) {
       // silu(-inf) is 0 as a limit and NaN as the formula has it; PyTorch's is NaN.
@@ -283,7 +283,7 @@ TEST(SlowForward, MoreThanTwoToThe31Elements) {
   };
 
   auto [y, moments, map] =
-      forward(x, alpha_tensor(), make_running(kSome), silu, StatisticsSource::previous, {}, {}, true);
+      forward(x, alpha_tensor(), make_running(kSome), silu, options_of(StatisticsSource::previous, {}, {}), true);
   const auto want = factors(read(make_running(kSome)), static_cast<float>(kAlpha), {});
   const auto at_input = [&](double value) { return want.scale * silu.value(value) + want.offset; };
   expect_pieces(y, at_input(kHeadValue), at_input(kTailValue));
@@ -369,12 +369,13 @@ TEST(FirstBatch, OfPreviousIsNormalizedByItself) {
   const auto evaluated = step(x, silu, StatisticsSource::previous, {}, fresh, {}, /*training=*/false);
   expect_matches(evaluated, x, silu, kSome, {});
   // A batch that is refused leaves the statistics in force.
+  // One that is never updated takes no batch, not the first either.
+  expect_matches(step(x, silu, StatisticsSource::fixed, {}, fresh), x, silu, kSome, {});
   const UpdateOptions gate{.momentum = 0.1, .gate_low = 0.999999, .gate_high = 1.000001};
   expect_matches(step(x, silu, StatisticsSource::previous, {}, fresh, gate), x, silu, kSome, {});
   auto broken = x.clone();
   broken[0][0] = std::numeric_limits<float>::infinity();
-  const auto map =
-      std::get<2>(forward(broken, alpha_tensor(), fresh, silu, StatisticsSource::previous, {}, {}, /*training=*/true));
+  const auto map = std::get<2>(forward(broken, alpha_tensor(), fresh, silu, anact::Options{}, /*training=*/true));
   EXPECT_NEAR(map[0].item<double>(), factors(kSome, static_cast<float>(kAlpha), {}).scale, 1e-6);
 }
 
@@ -386,11 +387,11 @@ TEST(Fallback, AgreesWithTheFusedOperators) {
     const auto activation = parse_activation(name);
     for (const char* source : {"previous", "running", "batch"}) {
       const auto [y, moments, map] =
-          forward(x, alpha_tensor(), running, activation, parse_statistics_source(source), {}, {}, true);
-      const auto [plain_y, plain_moments, plain_map] = fallback::forward(
-          x, alpha_tensor(), running.output_mean, running.output_square, running.input_variance, running.backward_gain,
-          running.num_batches_tracked, c10::string_view(name), {}, c10::string_view(source), "exact", "damped",
-          "activation", true, 0.1, 10, 0.01, 0, 0, true, std::nullopt);
+          forward(x, alpha_tensor(), running, activation, options_of(parse_statistics_source(source), {}, {}), true);
+      const auto [plain_y, plain_moments, plain_map] =
+          fallback::forward(x, alpha_tensor(), running.output_mean, running.output_square, running.input_variance,
+                            running.backward_gain, running.num_batches_tracked, c10::string_view(name), {},
+                            encode_options(options_of(parse_statistics_source(source))), true, std::nullopt);
       EXPECT_LE(largest_difference(y, plain_y), 2e-6);
       EXPECT_LE((moments / plain_moments - 1).abs().max().item<double>(), 1e-4);
       EXPECT_LE(largest_difference(map, plain_map), 1e-6);
@@ -414,12 +415,12 @@ TEST(UpdateStatistics, FollowsTheSpecificationOverFiftyBatches) {
     for (int i = 0; i < 50; ++i) {
       auto x = at::randn({500}, at::kDouble) * (i % 7 == 3 ? 4.0 : 1.0) + 0.1 * (i % 5);
       if (i % 11 == 10) x[3] = i % 2 == 0 ? NAN : INFINITY;
-      const auto moments =
-          std::get<1>(forward(x, alpha_tensor(), fast, activation, StatisticsSource::previous, {}, update, true));
-      update_statistics(fast, fast_skipped, moments, update);
+      const auto moments = std::get<1>(
+          forward(x, alpha_tensor(), fast, activation, options_of(StatisticsSource::previous, {}, update), true));
+      const anact::Options chosen = options_of(StatisticsSource::previous, {}, update);
+      update_statistics(fast, fast_skipped, moments, chosen);
       fallback::update_statistics(plain.output_mean, plain.output_square, plain.input_variance, plain.backward_gain,
-                                  plain.num_batches_tracked, plain_skipped, moments, update.momentum, update.gate_low,
-                                  update.gate_high);
+                                  plain.num_batches_tracked, plain_skipped, moments, encode_options(chosen));
       const auto batch = reference_statistics(activation, x);
       if (accepts(expected, batch, update.gate_low, update.gate_high)) {
         expected = blend(expected, batch, batch_weight(tracked, update.momentum));
@@ -447,8 +448,11 @@ TEST(UpdateStatistics, AnEmptyBatchChangesNothing) {
   const auto running = make_running(kSome, 7);
   const auto skipped = at::zeros({}, at::kLong);
   const auto moments = std::get<1>(forward(at::empty({0, 4}), alpha_tensor(), running, parse_activation("silu"),
-                                           StatisticsSource::batch, {}, {}, true));
+                                           options_of(StatisticsSource::batch, {}, {}), true));
   update_statistics(running, skipped, moments, {});
+  const auto filled = std::get<1>(
+      forward(at::ones({3}), alpha_tensor(), running, parse_activation("relu"), anact::Options{}, /*training=*/true));
+  update_statistics(running, skipped, filled, options_of(StatisticsSource::fixed));
   EXPECT_EQ(read(running), read(make_running(kSome)));
   EXPECT_EQ(running.num_batches_tracked.item<std::int64_t>(), 7);
   EXPECT_EQ(skipped.item<std::int64_t>(), 0);
@@ -469,10 +473,10 @@ TEST(Fallback, UpdatesAsTheFastOneAtTheEdges) {
     const auto plain = make_running(start, tracked, at::kDouble);
     const auto fast_skipped = at::zeros({}, at::kLong);
     const auto plain_skipped = at::zeros({}, at::kLong);
-    update_statistics(fast, fast_skipped, batch, update);
+    const anact::Options chosen = options_of(StatisticsSource::previous, {}, update);
+    update_statistics(fast, fast_skipped, batch, chosen);
     fallback::update_statistics(plain.output_mean, plain.output_square, plain.input_variance, plain.backward_gain,
-                                plain.num_batches_tracked, plain_skipped, batch, update.momentum, update.gate_low,
-                                update.gate_high);
+                                plain.num_batches_tracked, plain_skipped, batch, encode_options(chosen));
     EXPECT_EQ(read(plain), read(fast));
     EXPECT_TRUE(at::equal(plain.num_batches_tracked, fast.num_batches_tracked));
     EXPECT_TRUE(at::equal(plain_skipped, fast_skipped));
@@ -487,9 +491,9 @@ TEST(Forward, ForwardModeIsRefusedAndLosesNoTangent) {
   const auto factors = at::tensor({2.0, -0.5, 0.1, 0.2}, at::kDouble);
   for (const bool gradients : {false, true}) {
     const at::AutoGradMode mode(gradients);
-    EXPECT_THROW(
-        (void)forward(dual, alpha_tensor(), make_running(kSome), silu, StatisticsSource::previous, {}, {}, false),
-        c10::NotImplementedError);
+    EXPECT_THROW((void)forward(dual, alpha_tensor(), make_running(kSome), silu,
+                               options_of(StatisticsSource::previous, {}, {}), false),
+                 c10::NotImplementedError);
     EXPECT_THROW((void)backward(x, dual, alpha_tensor(), factors, silu), c10::NotImplementedError);
   }
   torch::autograd::forward_ad::exit_dual_level(level);
@@ -499,8 +503,8 @@ TEST(Forward, ANonFiniteBatchIsNormalizedByTheRunningStatistics) {
   auto x = at::randn({100});
   x[50] = NAN;
   const auto running = make_running(kSome);
-  const auto map =
-      std::get<2>(forward(x, alpha_tensor(), running, parse_activation("silu"), StatisticsSource::batch, {}, {}, true));
+  const auto map = std::get<2>(
+      forward(x, alpha_tensor(), running, parse_activation("silu"), options_of(StatisticsSource::batch, {}, {}), true));
   EXPECT_NEAR(map[0].item<double>(), factors(read(running), static_cast<float>(kAlpha), {}).scale, 1e-12);
 }
 
@@ -510,8 +514,8 @@ TEST(Forward, TakesKnownFactorsAsTheyAre) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     for (const auto source : {StatisticsSource::previous, StatisticsSource::batch}) {
       const auto input = x.to(dtype);
-      const auto [y, moments, map] =
-          forward(input, alpha_tensor(), make_running(kSome), parse_activation("silu"), source, {}, {}, true, known);
+      const auto [y, moments, map] = forward(input, alpha_tensor(), make_running(kSome), parse_activation("silu"),
+                                             options_of(source), true, known);
       EXPECT_LE(largest_difference(y, 2 * at::silu(x) - 0.5), 1e-6);
       EXPECT_TRUE(at::equal(map, known));
       EXPECT_EQ(moments[0].item<double>(), 40);
@@ -528,7 +532,8 @@ TEST(Forward, DoubleBackwardMatchesFiniteDifferences) {
   const auto w = at::randn({12}, at::kDouble);
   // h(x, alpha) = sum(w * dx) + dalpha, a function of first derivatives.
   const auto h = [&](const at::Tensor& at_x, const at::Tensor& at_alpha, bool graph) {
-    const auto y = std::get<0>(forward(at_x, at_alpha, running, activation, StatisticsSource::previous, {}, {}, true));
+    const auto y =
+        std::get<0>(forward(at_x, at_alpha, running, activation, options_of(StatisticsSource::previous, {}, {}), true));
     const auto first = torch::autograd::grad({y}, {at_x, at_alpha}, {g}, std::nullopt, graph);
     return (w * first[0]).sum() + first[1];
   };
@@ -557,14 +562,14 @@ TEST(Forward, WorksWithoutGradients) {
   const auto expected = step(x, parse_activation("silu")).y;
   {
     const at::NoGradGuard no_grad;
-    const auto y = std::get<0>(
-        forward(x, alpha_tensor(), running, parse_activation("silu"), StatisticsSource::previous, kPaper, {}, true));
+    const auto y = std::get<0>(forward(x, alpha_tensor(), running, parse_activation("silu"),
+                                       options_of(StatisticsSource::previous, kPaper, {}), true));
     EXPECT_FALSE(y.requires_grad());
     EXPECT_TRUE(at::equal(y, expected));
   }
   const c10::InferenceMode inference;
   const auto y = std::get<0>(forward(at::randn({50}), alpha_tensor(), make_running(kSome), parse_activation("silu"),
-                                     StatisticsSource::previous, {}, {}, true));
+                                     options_of(StatisticsSource::previous, {}, {}), true));
   EXPECT_TRUE(y.is_inference());
 }
 
@@ -579,9 +584,10 @@ TEST(Forward, MetaGivesTheSameShapesTypesAndStrides) {
                                          on_meta(running.num_batches_tracked)};
     for (const bool training : {false, true}) {
       const auto silu = parse_activation("silu");
-      const auto got =
-          forward(meta, on_meta(alpha_tensor()), meta_running, silu, StatisticsSource::previous, {}, {}, training);
-      const auto want = forward(x, alpha_tensor(), running, silu, StatisticsSource::previous, {}, {}, training);
+      const auto got = forward(meta, on_meta(alpha_tensor()), meta_running, silu,
+                               options_of(StatisticsSource::previous, {}, {}), training);
+      const auto want =
+          forward(x, alpha_tensor(), running, silu, options_of(StatisticsSource::previous, {}, {}), training);
       EXPECT_EQ(std::get<0>(got).strides(), std::get<0>(want).strides()) << layout;
       EXPECT_EQ(std::get<1>(got).sizes(), std::get<1>(want).sizes());
       EXPECT_EQ(std::get<2>(got).sizes(), std::get<2>(want).sizes());
@@ -596,8 +602,9 @@ TEST(Forward, Refuses) {
   const auto x = at::randn({4});
   const auto call = [&](const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& statistics,
                         const NormalizationOptions& options = {}, const UpdateOptions& update = {}) {
-    return message(
-        [&] { (void)forward(input, alpha, statistics, silu, StatisticsSource::previous, options, update, true); });
+    return message([&] {
+      (void)forward(input, alpha, statistics, silu, options_of(StatisticsSource::previous, options, update), true);
+    });
   };
   const auto contains = [](const std::string& text, const char* part) {
     EXPECT_NE(text.find(part), std::string::npos) << text;

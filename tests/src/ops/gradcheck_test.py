@@ -56,7 +56,7 @@ ACTIVATIONS = [
     ("relu2", (), (0,)),
     ("identity", (), ()),
 ]
-STATISTICS = ["previous", "running", "batch"]
+STATISTICS = ["previous", "running", "batch", "fixed"]
 SOLUTIONS = ["compromise", "forward", "backward", "geometric", "exact"]
 TARGETS = ["input", "unit"]
 GAINS = ["activation", "output"]
@@ -92,12 +92,14 @@ def arguments(
     training=True,
     known_factors=None,
 ):
-    names = (statistics, solution, target, gain)
-    bounds, update = (0.1, 10.0), (0.1, 0.0, 0.0)
+    options = (
+        f"statistics={statistics}:solution={solution}:target={target}:gain={gain}:"
+        f"centre={'on' if centre else 'off'}:momentum=0.1"
+    )
     name, parameters = activation[:2]
     return (
-        *(x, alpha, *running_statistics(), name, list(parameters), *names, centre),
-        *(*bounds, *update, training, known_factors),
+        *(x, alpha, *running_statistics(), name, list(parameters)),
+        *(options, training, known_factors),
     )
 
 
@@ -206,12 +208,12 @@ def test_backward_is_a_well_behaved_operator():
 
 def test_update_is_a_well_behaved_operator():
     moments = forward(make_input(), make_alpha())[1]
-    args = (*running_statistics(), torch.tensor(0), moments, 0.1, 0.0, 0.0)
+    args = (*running_statistics(), torch.tensor(0), moments, "momentum=0.1")
     operator = torch.ops.anact.update_statistics_.default
     torch.library.opcheck(operator, args, test_utils=OPCHECKS)
 
 
-EVALUATION = ("silu", [], "compromise", "input", "activation", True, 0.1, 10.0)
+EVALUATION = ("silu", [], "solution=compromise:target=input")
 
 
 def test_evaluate_is_a_well_behaved_operator():
@@ -228,12 +230,9 @@ def test_evaluate_is_forward_in_evaluation(activation):
         OPTIONS, (torch.float64, torch.bfloat16), (make_alpha(), make_alpha()[None])
     ):
         x = make_input(kinks).detach().to(dtype).requires_grad_()
-        names = (options["solution"], options["target"], options["gain"])
-        how = (*names, options["centre"], 0.1, 10.0)
+        how = arguments(x, alpha, **options)[9]
         statistics = running_statistics()[:4]
-        y = torch.ops.anact.evaluate(
-            x, alpha, *statistics, name, list(parameters), *how
-        )
+        y = torch.ops.anact.evaluate(x, alpha, *statistics, name, list(parameters), how)
         want = forward(x, alpha, activation=activation, training=False, **options)[0]
         assert y.dtype == dtype
         close = {"rtol": 1e-12, "atol": 1e-13} if dtype == torch.float64 else {}
@@ -256,8 +255,10 @@ def test_evaluate_is_forward_in_evaluation(activation):
         ({1: torch.zeros(2)}, "alpha has shape"),
         ({2: torch.zeros(2)}, "output_mean has shape"),
         ({6: "sulu"}, "sulu"),
-        ({8: "best"}, "best"),
-        ({12: 0.0}, "lambda"),
+        ({8: "solution=best"}, "best"),
+        ({8: "solutoin=exact"}, "did you mean solution"),
+        ({8: "solution"}, "unknown solution"),
+        ({8: "bounds=0,1"}, "lambda"),
     ],
 )
 def test_evaluate_refuses_bad_arguments(change, message):
@@ -388,7 +389,7 @@ def test_vmap_over_the_update_is_refused():
 
     def update(batch):
         torch.ops.anact.update_statistics_(
-            *running, torch.tensor(0), batch, 0.1, 0.0, 0.0
+            *running, torch.tensor(0), batch, "momentum=0.1"
         )
         return batch
 

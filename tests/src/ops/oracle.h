@@ -14,6 +14,21 @@
 
 namespace anact::ops::test {
 
+// What the formulas go by, as one set of options.
+inline Options options_of(StatisticsSource source, const NormalizationOptions& normalization = {},
+                          const UpdateOptions& update = {}) {
+  Options options;
+  options.statistics = source;
+  options.solution = normalization.solution;
+  options.target = normalization.target;
+  options.gain = normalization.gain;
+  options.centre = normalization.centre;
+  options.bounds = {normalization.lambda_min, normalization.lambda_max};
+  options.momentum = update.momentum;
+  if (update.gate_low != 0 || update.gate_high != 0) options.gate = {update.gate_low, update.gate_high};
+  return options;
+}
+
 // f(x) and f'(x) in double; the derivative by PyTorch's autograd of its own activation.
 struct ValueAndSlope {
   at::Tensor value;

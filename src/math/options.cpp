@@ -1,0 +1,234 @@
+#include "anact/options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <sstream>
+#include <stdexcept>
+
+#include "anact/activation.h"
+
+namespace anact {
+namespace {
+
+// What each type of an option is as text, in print and as a value.
+
+template <class Enum>
+constexpr bool kIsName = std::is_enum_v<Enum>;
+
+auto all_values(Solution) { return all_solutions(); }
+auto all_values(Target) { return all_targets(); }
+auto all_values(Gain) { return all_gains(); }
+auto all_values(StatisticsSource) { return all_statistics_sources(); }
+
+void read(std::string_view text, Solution& value) { value = parse_solution(text); }
+void read(std::string_view text, Target& value) { value = parse_target(text); }
+void read(std::string_view text, Gain& value) { value = parse_gain(text); }
+void read(std::string_view text, StatisticsSource& value) { value = parse_statistics_source(text); }
+
+void read(std::string_view text, bool& value) {
+  if (text != "on" && text != "off") {
+    throw std::invalid_argument("expected on or off, found '" + std::string(text) + "'");
+  }
+  value = text == "on";
+}
+
+void read(std::string_view text, double& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw std::invalid_argument("expected a number, found '" + std::string(text) + "'");
+  }
+}
+
+void read(std::string_view text, Interval& value) {
+  const auto comma = text.find(',');
+  if (comma == std::string_view::npos) {
+    throw std::invalid_argument("expected two numbers L,U, found '" + std::string(text) + "'");
+  }
+  read(text.substr(0, comma), value.first);
+  read(text.substr(comma + 1), value.second);
+}
+
+void read(std::string_view text, std::optional<Interval>& value) {
+  if (text == "none") {
+    value.reset();
+  } else {
+    read(text, value.emplace());
+  }
+}
+
+// The fewest digits that are read back as the same number.
+std::string write(double value) {
+  std::array<char, 32> buffer{};
+  return {buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr};
+}
+std::string write(bool value) { return value ? "on" : "off"; }
+std::string write(const Interval& value) { return write(value.first) + "," + write(value.second); }
+std::string write(const std::optional<Interval>& value) { return value ? write(*value) : "none"; }
+
+std::string print(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+std::string print(bool value) { return value ? "true" : "false"; }
+std::string print(const Interval& value) { return "[" + print(value.first) + ", " + print(value.second) + "]"; }
+std::string print(const std::optional<Interval>& value) { return value ? print(*value) : "none"; }
+
+std::optional<OptionValue> plain(double value) { return value; }
+std::optional<OptionValue> plain(bool value) { return value; }
+std::optional<OptionValue> plain(const Interval& value) { return std::vector{value.first, value.second}; }
+std::optional<OptionValue> plain(const std::optional<Interval>& value) { return value ? plain(*value) : std::nullopt; }
+
+template <class Enum>
+requires kIsName<Enum> std::string write(Enum value) { return std::string(to_string(value)); }
+template <class Enum>
+requires kIsName<Enum> std::string print(Enum value) { return write(value); }
+template <class Enum>
+requires kIsName<Enum> std::optional<OptionValue> plain(Enum value) { return write(value); }
+
+template <class Value>
+std::vector<std::string_view> names_of() {
+  std::vector<std::string_view> names;
+  if constexpr (kIsName<Value>) {
+    for (const auto value : all_values(Value{})) names.push_back(to_string(value));
+  }
+  return names;
+}
+
+OptionKind kind_of(bool) { return OptionKind::flag; }
+OptionKind kind_of(double) { return OptionKind::number; }
+OptionKind kind_of(const Interval&) { return OptionKind::interval; }
+OptionKind kind_of(const std::optional<Interval>&) { return OptionKind::optional_interval; }
+template <class Enum>
+requires kIsName<Enum> OptionKind kind_of(Enum) { return OptionKind::name; }
+
+std::string values_of(OptionKind kind, const std::vector<std::string_view>& names) {
+  switch (kind) {
+    case OptionKind::flag:
+      return "on, off";
+    case OptionKind::number:
+      return "a number";
+    case OptionKind::interval:
+      return "L,U";
+    case OptionKind::optional_interval:
+      return "L,U or none";
+    case OptionKind::name:
+      break;
+  }
+  std::string list;
+  for (const auto name : names) list.append(list.empty() ? "" : ", ").append(name);
+  return list;
+}
+
+constexpr std::array<RecipeInfo, 4> kRecipes{{
+    {Recipe::deep, "deep", "trains deep networks best: both gains exact, deviations of the variance damped", "",
+     "orthogonal"},
+    {Recipe::paper, "paper", "the map of arXiv 2208.13315", "solution=compromise:target=input:momentum=0.1", "lecun"},
+    {Recipe::gpn, "gpn", "Gaussian-Poincar\u00e9 normalization: exact under N(0, 1), never updated, \u03b1 not learnt",
+     "statistics=fixed:target=unit:learnable=off", "orthogonal"},
+    {Recipe::gain, "gain", "a fixed gain under N(0, 1), without shift and \u03b1",
+     "statistics=fixed:solution=forward:target=unit:centre=off:learnable=off", "lecun"},
+}};
+
+}  // namespace
+
+NormalizationOptions Options::normalization() const {
+  return {.solution = solution,
+          .target = target,
+          .gain = gain,
+          .centre = centre,
+          .lambda_min = bounds.first,
+          .lambda_max = bounds.second};
+}
+
+UpdateOptions Options::update() const {
+  const auto [low, high] = gate.value_or(Interval(0, 0));
+  return {.momentum = momentum, .gate_low = low, .gate_high = high};
+}
+
+#define ANACT_OPTION_ROW(type, member, standard, text)                      \
+  Option{.name = #member,                                                   \
+         .help = text,                                                      \
+         .kind = kind_of(type{}),                                           \
+         .values = values_of(kind_of(type{}), names_of<type>()),            \
+         .names = names_of<type>(),                                         \
+         .write = [](const Options& o) { return write(o.member); },         \
+         .read = [](Options& o, std::string_view t) { read(t, o.member); }, \
+         .print = [](const Options& o) { return print(o.member); },         \
+         .value = [](const Options& o) { return plain(o.member); }},
+
+std::span<const Option> option_table() {
+  static const std::vector<Option> table{ANACT_OPTIONS(ANACT_OPTION_ROW)};
+  return table;
+}
+
+const Option& find_option(std::string_view name) {
+  const auto table = option_table();
+  const auto found = std::ranges::find(table, name, &Option::name);
+  if (found != table.end()) return *found;
+  std::vector<std::string_view> known;
+  std::string list;
+  for (const auto& option : table) {
+    known.push_back(option.name);
+    list.append(list.empty() ? "" : ", ").append(option.name);
+  }
+  std::string message = "unknown option \"" + std::string(name) + "\"";
+  const auto nearest = nearest_names(name, known, 1);
+  if (!nearest.empty()) message += "; did you mean " + nearest.front() + "?";
+  throw std::invalid_argument(message + " There are " + list);
+}
+
+std::string to_text(const Options& options) {
+  std::string text;
+  for (const auto& option : option_table()) {
+    text.append(text.empty() ? "" : ":").append(option.name).append("=").append(option.write(options));
+  }
+  return text;
+}
+
+Options parse_options(std::string_view text, const Options& base) {
+  Options options = base;
+  while (!text.empty()) {
+    const auto setting = text.substr(0, text.find(':'));
+    text.remove_prefix(std::min(text.size(), setting.size() + 1));
+    const auto equals = std::min(setting.find('='), setting.size());
+    const auto value = setting.substr(std::min(equals + 1, setting.size()));
+    find_option(setting.substr(0, equals)).read(options, value);
+  }
+  return options;
+}
+
+void validate(const Options& options) {
+  validate(options.normalization());
+  if (!(options.momentum > 0 && options.momentum <= 1)) {
+    throw std::invalid_argument("ANAct: momentum is " + print(options.momentum) + "; it must be in (0, 1]");
+  }
+  if (const auto& gate = options.gate; gate && !(gate->first >= 0 && gate->first < gate->second)) {
+    throw std::invalid_argument("ANAct: the gate is " + print(*gate) + "; it must be 0 <= low < high");
+  }
+}
+
+std::span<const RecipeInfo> recipes() { return kRecipes; }
+
+const RecipeInfo& recipe_info(Recipe recipe) { return kRecipes.at(static_cast<std::size_t>(recipe)); }
+
+Options recipe_options(Recipe recipe) { return parse_options(recipe_info(recipe).options); }
+
+std::string_view to_string(Recipe recipe) { return recipe_info(recipe).name; }
+
+Recipe parse_recipe(std::string_view text) {
+  std::vector<std::string_view> names;
+  std::string list;
+  for (const auto& info : kRecipes) {
+    if (info.name == text) return info.recipe;
+    names.push_back(info.name);
+    list.append(list.empty() ? "" : ", ").append(info.name);
+  }
+  std::string message = "unknown recipe \"" + std::string(text) + "\"; expected one of " + list;
+  const auto nearest = nearest_names(text, names, 1);
+  if (!nearest.empty()) message += " (did you mean " + nearest.front() + "?)";
+  throw std::invalid_argument(message);
+}
+
+}  // namespace anact
