@@ -41,7 +41,8 @@ struct VarianceProbeOptions {
 //   - A layer that runs several times between two backward passes has a row for each: "name", "name#2", …
 //   - The passes of gradient accumulation, a forward and a backward one each, are merged into the same rows; the
 //     predictions are the first one's.
-//   - Custom activations of a user's own are not seen, nor are layers inside of compiled or scripted graphs.
+//   - An ANAct of a user's own activation is seen in training; of it only what was measured is predicted with. Layers
+//     inside of compiled or scripted graphs are not seen.
 //
 // A weighted layer is named by its weight's path, an ANAct by its own. A plain activation without a module that says so
 // is named by the layer before it, "linear3/silu".

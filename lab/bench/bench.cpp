@@ -9,6 +9,7 @@
 #include "anact/nn.h"
 #include "bench/instruction_set.h"
 #include "bench/plain.h"
+#include "bench/validation.h"
 #include "kernels/kernels.h"
 #include "ops/fallback/anact.h"
 #include "text/csv.h"
@@ -19,7 +20,7 @@ namespace {
 // Above this size the plain version takes seconds a pass, and says nothing new.
 constexpr std::int64_t kLargestPlain = std::int64_t{1} << 24;
 // Random numbers to a tensor: a larger one holds them again and again, since drawing more would take longer than
-// timing. Also the size of the pieces that are compared, so that the plain version's temporary tensors stay small.
+// timing.
 constexpr std::int64_t kPiece = std::int64_t{1} << 20;
 
 torch::Dtype parse_dtype(const std::string& name) {
@@ -35,29 +36,6 @@ torch::Tensor random(std::int64_t size, torch::Dtype dtype) {
   return piece.repeat({(size + kPiece - 1) / kPiece}).slice(0, 0, size).contiguous();
 }
 
-void compare_or_throw(const torch::Tensor& a, const torch::Tensor& b, double tolerance, const std::string& what) {
-  const double difference = ((a - b).abs() / (b.abs() + 1)).max().item<double>();
-  if (!(difference <= tolerance)) {
-    throw std::runtime_error("bench: " + what + " differs from the plain version by " + std::to_string(difference));
-  }
-}
-
-// Throws std::runtime_error unless the first step's output and gradient are those of the plain version. They depend on
-// the statistics before the step, and so are the same piece by piece.
-void compare_first_step(const Activation& activation, const torch::Tensor& x, const torch::Tensor& g) {
-  const double tolerance = x.scalar_type() == torch::kBFloat16 ? 0.05 : x.scalar_type() == torch::kHalf ? 0.01 : 1e-5;
-  const auto output = nn::ANAct(activation)->forward(x);
-  const auto gradient = torch::autograd::grad({output}, {x}, {g}).front();
-  for (std::int64_t begin = 0; begin < x.numel(); begin += kPiece) {
-    const auto piece = [&](const torch::Tensor& t) { return t.detach().slice(0, begin, begin + kPiece); };
-    const auto input = piece(x).requires_grad_(true);
-    const auto expected = PlainNormalized(activation)->forward(input);
-    compare_or_throw(piece(output), expected.detach(), tolerance, "the output of " + activation.to_string());
-    compare_or_throw(piece(gradient), torch::autograd::grad({expected}, {input}, {piece(g)}).front(), tolerance,
-                     "the gradient of " + activation.to_string());
-  }
-}
-
 Row measure(const Activation& activation, const std::string& dtype_name, std::int64_t size, int threads,
             const Budget& budget) {
   const auto dtype = parse_dtype(dtype_name);
@@ -65,7 +43,8 @@ Row measure(const Activation& activation, const std::string& dtype_name, std::in
   at::set_num_threads(threads);
   const auto x = random(size, dtype).requires_grad_(true);
   const auto g = random(size, dtype);
-  compare_first_step(activation, x, g);
+  const auto y = nn::ANAct(activation)->forward(x);
+  check_first_step(activation, x, g, y, torch::autograd::grad({y}, {x}, {g}).front());
 
   nn::ANAct module(activation);
   PlainNormalized plain(activation);

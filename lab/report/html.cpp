@@ -279,7 +279,7 @@ std::string header_html(const Run& run) {
                    {"Seeds", enumerate(seeds)},
                    {"Training", listed(run.training)}};
   Fields shown = run.data;
-  std::erase_if(shown, [](const auto& field) { return field.first == "sha256"; });
+  std::erase_if(shown, [](const auto& field) { return field.first == "crc32"; });
   fields[0].second += listed(shown);
   if (fields[4].second.starts_with(", ")) fields[4].second.erase(0, 2);
   if (!started(run).empty()) {

@@ -1,6 +1,7 @@
 #include "nn/step.h"
 
 #include <numbers>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -37,7 +38,13 @@ Statistics gaussian_statistics(const CustomActivation& activation) {
 }  // namespace
 
 Statistics gaussian_statistics(const ANActOptions& options) {
-  return options.custom() ? gaussian_statistics(*options.custom()) : anact::gaussian_statistics(options.activation());
+  if (options.custom()) return gaussian_statistics(*options.custom());
+  // The functional form asks in every call.
+  thread_local std::optional<std::pair<Activation, Statistics>> last;
+  if (!last || last->first != options.activation()) {
+    last.emplace(options.activation(), anact::gaussian_statistics(options.activation()));
+  }
+  return last->second;
 }
 
 std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Tensor& input, const torch::Tensor& alpha,

@@ -13,6 +13,10 @@ namespace {
 
 std::string_view text(c10::string_view value) { return {value.data(), value.size()}; }
 
+bool is_supported(at::ScalarType type) {
+  return type == at::kDouble || type == at::kFloat || type == at::kBFloat16 || type == at::kHalf;
+}
+
 void check_running(const RunningStatistics& running) {
   const auto dtype = running.output_mean.scalar_type();
   TORCH_CHECK_TYPE(dtype == at::kFloat || dtype == at::kDouble, "anact: the statistics are ", dtype,
@@ -86,7 +90,7 @@ c10::string_view encode_options(const Options& options) {
 
 void check_evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                     const Options& options) {
-  TORCH_CHECK_TYPE(at::isFloatingType(input.scalar_type()), "anact: the input is ", input.scalar_type(),
+  TORCH_CHECK_TYPE(is_supported(input.scalar_type()), "anact: the input is ", input.scalar_type(),
                    "; it must be float64, float32, bfloat16 or float16");
   TORCH_CHECK_TYPE(at::isFloatingType(alpha.scalar_type()), "anact: alpha is ", alpha.scalar_type(),
                    "; it must be of a floating type");

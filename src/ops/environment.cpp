@@ -40,6 +40,12 @@ std::string now() {
   return text;
 }
 
+#if defined(__clang__)
+constexpr const char* kCompiler = __VERSION__;  // names itself
+#else
+constexpr const char* kCompiler = "g++ " __VERSION__;
+#endif
+
 }  // namespace
 
 Environment environment() {
@@ -47,7 +53,7 @@ Environment environment() {
   for (const auto& name : kernels::instruction_sets()) sets += (sets.empty() ? "" : " ") + name;
   return {{"anact", ANACT_VERSION},
           {"libtorch", TORCH_VERSION},
-          {"compiler", "g++ " __VERSION__},
+          {"compiler", kCompiler},
           {"build_type", ANACT_BUILD_TYPE},
           {"build_flags", ANACT_BUILD_FLAGS},
           {"cpu", processor()},

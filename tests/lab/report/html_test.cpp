@@ -49,6 +49,7 @@ TEST(Report, HasItsPartsInOrder) {
   EXPECT_TRUE(has(page, escape_html(conclusion(load_run(folder.path())))));
   EXPECT_TRUE(has(page, "<td class=\"sure\">▲ +20.00 <span class=\"pm\">± 4.97</span></td>"));
   EXPECT_FALSE(has(page, "class=\"banner"));
+  EXPECT_FALSE(has(page, "0a1b2c3d"));  // the data's checksum, which tells a reader nothing
   EXPECT_EQ(first_unbalanced(page), "");
 }
 

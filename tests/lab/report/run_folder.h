@@ -26,7 +26,7 @@ class RunFolder {
     config = {{"schema", 1},
               {"command", "compare"},
               {"preset", "tiny"},
-              {"data", {{"name", "spirals"}, {"train", 100}, {"test", 50}, {"sha256", "abc"}}},
+              {"data", {{"name", "spirals"}, {"train", 100}, {"test", 50}, {"crc32", "0a1b2c3d"}}},
               {"model", {{"name", "mlp"}, {"depth", 2}}},
               {"training", {{"epochs", 2}, {"batch_size", 10}}},
               {"seeds", seeds},

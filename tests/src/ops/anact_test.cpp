@@ -610,6 +610,8 @@ TEST(Forward, Refuses) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   };
   contains(call(x.to(at::kInt), alpha_tensor(), running), "the input is Int");
+  contains(call(x.to(at::kFloat8_e4m3fn), alpha_tensor(), running), "the input is Float8_e4m3fn");
+  contains(call(x.to(at::kComplexFloat), alpha_tensor(), running), "the input is ComplexFloat");
   contains(call(x, at::zeros({2}), running), "alpha has shape [2]");
   contains(call(x, at::zeros({}, at::kInt), running), "alpha is Int");
   auto wrong = running;
