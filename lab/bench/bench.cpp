@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "ops/fallback/anact.h"
 #include "text/csv.h"
+#include "text/words.h"
 
 namespace anact::bench {
 namespace {
@@ -102,8 +103,8 @@ std::vector<Row> run(const Options& options, const OnCase& on_case, const std::f
         for (const auto threads : options.threads) {
           on_case({.index = rows.size(),
                    .count = count,
-                   .name = format("%s, %s, %lld elements, threads: %d", activation.to_string().c_str(), dtype.c_str(),
-                                  static_cast<long long>(size), threads)});
+                   .name = text::format("%s, %s, %lld elements, threads: %d", activation.to_string().c_str(),
+                                        dtype.c_str(), static_cast<long long>(size), threads)});
           rows.push_back(measure(activation, dtype, size, threads, options.budget));
           on_row(rows.back());
         }
@@ -119,10 +120,10 @@ std::string to_csv(const std::vector<Row>& rows) {
   text += ",ratio_to_torch,ratio_to_plain,extra_us,share_of_copy_bandwidth\n";
   for (const auto& row : rows) {
     text += text::csv_field(row.activation);
-    text += format(",%s,%lld,%d,%s,%s,%zu", row.dtype.c_str(), static_cast<long long>(row.elements), row.threads,
-                   row.instruction_set.c_str(), row.torch_instruction_set.c_str(), row.rounds);
+    text += text::format(",%s,%lld,%d,%s,%s,%zu", row.dtype.c_str(), static_cast<long long>(row.elements), row.threads,
+                         row.instruction_set.c_str(), row.torch_instruction_set.c_str(), row.rounds);
     for (const auto* times : {&row.anact, &row.torch, &row.plain, &row.copy}) text += csv_times(*times);
-    text += format(",%.4f,%.4f,%.4g,%.4f\n", row.to_torch, row.to_plain, row.extra, row.bandwidth);
+    text += text::format(",%.4f,%.4f,%.4g,%.4f\n", row.to_torch, row.to_plain, row.extra, row.bandwidth);
   }
   return text;
 }
@@ -134,11 +135,11 @@ std::string markdown_header() {
 }
 
 std::string markdown_row(const Row& row) {
-  return format("| %s | %s | %lld | %d | %s | %s | %.1f | %.1f | **%.2f** | %.1f | %s | %.0f %% |\n",
-                row.activation.c_str(), row.dtype.c_str(), static_cast<long long>(row.elements), row.threads,
-                row.instruction_set.c_str(), row.torch_instruction_set.c_str(), row.anact.p50, row.torch.p50,
-                row.to_torch, row.extra, row.to_plain > 0 ? format("%.3f", row.to_plain).c_str() : "–",
-                100 * row.bandwidth);
+  return text::format("| %s | %s | %lld | %d | %s | %s | %.1f | %.1f | **%.2f** | %.1f | %s | %.0f %% |\n",
+                      row.activation.c_str(), row.dtype.c_str(), static_cast<long long>(row.elements), row.threads,
+                      row.instruction_set.c_str(), row.torch_instruction_set.c_str(), row.anact.p50, row.torch.p50,
+                      row.to_torch, row.extra, row.to_plain > 0 ? text::format("%.3f", row.to_plain).c_str() : "–",
+                      100 * row.bandwidth);
 }
 
 }  // namespace anact::bench

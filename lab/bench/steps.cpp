@@ -16,6 +16,7 @@
 #include "kernels/kernels.h"
 #include "models/catalogue.h"
 #include "text/csv.h"
+#include "text/words.h"
 
 namespace anact::bench {
 namespace {
@@ -110,7 +111,7 @@ class Contender {
 void compare_or_throw(const torch::Tensor& a, const torch::Tensor& b, double tolerance, const std::string& what) {
   const double difference = (a - b).norm().item<double>() / std::max(b.norm().item<double>(), 1e-30);
   if (!(difference <= tolerance)) {
-    throw std::runtime_error("bench: " + what + " differs from the plain version by " + format("%g", difference));
+    throw std::runtime_error("bench: " + what + " differs from the plain version by " + text::format("%g", difference));
   }
 }
 
@@ -194,7 +195,7 @@ std::vector<StepRow> run(const StepOptions& options, const OnCase& on_case,
       for (const auto threads : options.threads) {
         on_case({.index = rows.size(),
                  .count = count,
-                 .name = format("%s, %s, threads: %d", workload.name, activation.to_string().c_str(), threads)});
+                 .name = text::format("%s, %s, threads: %d", workload.name, activation.to_string().c_str(), threads)});
         rows.push_back(measure(workload, activation, batch, threads, options.budget));
         on_row(rows.back());
       }
@@ -209,10 +210,10 @@ std::string to_csv(const std::vector<StepRow>& rows) {
   text += ",ratio_to_torch,extra_us\n";
   for (const auto& row : rows) {
     text += row.network + "," + text::csv_field(row.activation);
-    text += format(",%lld,%d,%s,%s,%zu", static_cast<long long>(row.batch), row.threads, row.instruction_set.c_str(),
-                   row.torch_instruction_set.c_str(), row.rounds);
+    text += text::format(",%lld,%d,%s,%s,%zu", static_cast<long long>(row.batch), row.threads,
+                         row.instruction_set.c_str(), row.torch_instruction_set.c_str(), row.rounds);
     for (const auto* times : {&row.anact, &row.torch}) text += csv_times(*times);
-    text += format(",%.4f,%.4g\n", row.to_torch, row.extra);
+    text += text::format(",%.4f,%.4g\n", row.to_torch, row.extra);
   }
   return text;
 }
@@ -225,12 +226,12 @@ std::string step_markdown_header() {
 
 std::string markdown_row(const StepRow& row) {
   const auto times = [](const Times& t) {
-    return format("%.4g (%.4g–%.4g)", 1e-3 * t.p50, 1e-3 * t.p20, 1e-3 * t.p80);
+    return text::format("%.4g (%.4g–%.4g)", 1e-3 * t.p50, 1e-3 * t.p20, 1e-3 * t.p80);
   };
-  return format("| %s | %s | %lld | %d | %s | %s | %s | %s | **%.3f** | %.0f |\n", row.network.c_str(),
-                row.activation.c_str(), static_cast<long long>(row.batch), row.threads, row.instruction_set.c_str(),
-                row.torch_instruction_set.c_str(), times(row.anact).c_str(), times(row.torch).c_str(), row.to_torch,
-                row.extra);
+  return text::format("| %s | %s | %lld | %d | %s | %s | %s | %s | **%.3f** | %.0f |\n", row.network.c_str(),
+                      row.activation.c_str(), static_cast<long long>(row.batch), row.threads,
+                      row.instruction_set.c_str(), row.torch_instruction_set.c_str(), times(row.anact).c_str(),
+                      times(row.torch).c_str(), row.to_torch, row.extra);
 }
 
 }  // namespace anact::bench

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 #include <stdexcept>
+
+#include "text/words.h"
 
 namespace anact::bench {
 namespace {
@@ -73,7 +73,7 @@ void check_budget(const Budget& budget) {
     throw std::invalid_argument("rounds is " + std::to_string(budget.rounds) + "; it must be at least 1");
   }
   if (!(budget.seconds >= 0 && std::isfinite(budget.seconds))) {
-    throw std::invalid_argument(format("seconds is %g; it must be 0 or more, and finite", budget.seconds));
+    throw std::invalid_argument(text::format("seconds is %g; it must be 0 or more, and finite", budget.seconds));
   }
 }
 
@@ -81,7 +81,7 @@ void check_threads(const std::vector<int>& threads) {
   constexpr int kMost = 1024;
   for (const int count : threads) {
     if (count < 1 || count > kMost) {
-      throw std::invalid_argument(format("threads is %d; it must be from 1 to %d", count, kMost));
+      throw std::invalid_argument(text::format("threads is %d; it must be from 1 to %d", count, kMost));
     }
   }
 }
@@ -94,15 +94,6 @@ std::string csv_times_header(const std::string& contender) {
   return text;
 }
 
-std::string csv_times(const Times& times) { return format(",%.4g,%.4g,%.4g", times.p20, times.p50, times.p80); }
-
-std::string format(const char* form, ...) {
-  va_list arguments;
-  va_start(arguments, form);
-  char text[512];
-  std::vsnprintf(text, sizeof text, form, arguments);
-  va_end(arguments);
-  return text;
-}
+std::string csv_times(const Times& times) { return text::format(",%.4g,%.4g,%.4g", times.p20, times.p50, times.p80); }
 
 }  // namespace anact::bench

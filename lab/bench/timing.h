@@ -52,7 +52,4 @@ void check_threads(const std::vector<int>& threads);
 [[nodiscard]] std::string csv_times_header(const std::string& contender);
 [[nodiscard]] std::string csv_times(const Times& times);
 
-// As printf.
-[[gnu::format(printf, 1, 2)]] [[nodiscard]] std::string format(const char* form, ...);
-
 }  // namespace anact::bench

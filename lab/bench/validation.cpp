@@ -11,6 +11,7 @@
 #include "anact/normalization.h"
 #include "bench/timing.h"
 #include "kernels/kernels.h"
+#include "text/words.h"
 
 namespace anact::bench {
 namespace {
@@ -92,9 +93,10 @@ void compare(const torch::Tensor& found, const torch::Tensor& exact, const torch
   const auto excess = (found.to(torch::kDouble) - exact).abs() - bound;
   const auto worst = excess.argmax().item<std::int64_t>();
   if (excess[worst].item<double>() <= 0) return;
-  throw std::runtime_error(format("bench: the %s is %.9g at element %lld, but %.9g is right, to within %.3g",
-                                  what.c_str(), found[worst].item<double>(), static_cast<long long>(begin + worst),
-                                  exact[worst].item<double>(), bound[worst].item<double>()));
+  throw std::runtime_error(text::format("bench: the %s is %.9g at element %lld, but %.9g is right, to within %.3g",
+                                        what.c_str(), found[worst].item<double>(),
+                                        static_cast<long long>(begin + worst), exact[worst].item<double>(),
+                                        bound[worst].item<double>()));
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "cli/malloc.h"
 #include "cli/status_line.h"
 #include "io/atomic_file.h"
+#include "text/words.h"
 #include "train/environment.h"
 
 namespace anact::cli {
@@ -45,7 +46,7 @@ std::string joined(const std::vector<int>& numbers) {
   return text;
 }
 
-std::string either(double operators, double steps) { return bench::format("%g, with --steps %g", operators, steps); }
+std::string either(double operators, double steps) { return text::format("%g, with --steps %g", operators, steps); }
 
 // What the figures depend on.
 void print_environment() {
@@ -78,8 +79,8 @@ void run(BenchOptions& bench, const Options& options, const std::string& what, c
     const auto rows = bench::run(
         bench,
         [&](const bench::Case& next) {
-          line.show(bench::format("%zu/%zu, %s: %s", next.index + 1, next.count, minutes(line.elapsed()).c_str(),
-                                  next.name.c_str()));
+          line.show(text::format("%zu/%zu, %s: %s", next.index + 1, next.count, minutes(line.elapsed()).c_str(),
+                                 next.name.c_str()));
         },
         [&](const auto& row) {
           line.clear();

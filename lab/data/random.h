@@ -12,6 +12,15 @@ namespace anact::data {
 // before it. Not for secrets.
 class Random {
  public:
+  static constexpr std::uint64_t kStep = 0x9e3779b97f4a7c15;  // 2^64 over the golden ratio, made odd
+
+  // One step of SplitMix64: a bijection that scatters nearby numbers.
+  static std::uint64_t mix(std::uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+
   explicit Random(std::initializer_list<std::uint64_t> key) {
     for (const auto word : key) state_ = mix(state_ + kStep) ^ mix(word + kStep);
     state_ = mix(state_);
@@ -54,14 +63,6 @@ class Random {
 
  private:
   __extension__ using Wide = unsigned __int128;
-  static constexpr std::uint64_t kStep = 0x9e3779b97f4a7c15;  // 2^64 over the golden ratio, made odd
-
-  static std::uint64_t mix(std::uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
-
   // Of Gamma(shape, 1) for a shape of 1 or more (Marsaglia and Tsang 2000).
   double gamma(double shape) {
     const double d = shape - 1.0 / 3, c = 1 / std::sqrt(9 * d);

@@ -10,6 +10,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "text/words.h"
+
 namespace anact::train {
 namespace {
 
@@ -20,19 +22,9 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kShortNam
   throw std::invalid_argument("arm '" + std::string(arm) + "': " + what);
 }
 
-template <class Names>
-std::string join(const Names& names) {
-  std::string text;
-  for (const auto& name : names) {
-    if (!text.empty()) text += ", ";
-    text += name;
-  }
-  return text;
-}
-
 std::string nearest(std::string_view text, std::span<const std::string_view> candidates) {
   const auto names = nearest_names(text, candidates);
-  return names.empty() ? "" : std::string("; did you mean ").append(join(names));
+  return names.empty() ? "" : std::string("; did you mean ").append(text::join(names));
 }
 
 bool is_utf8(std::string_view text) {
@@ -215,7 +207,7 @@ Arm parse_arm(std::string_view given) {
         for (const auto& [name, action] : arm_settings()) keys.push_back(name);
         for (const auto& other : option_table()) keys.push_back(other.name);
         throw std::invalid_argument("unknown setting '" + std::string(key) + "'" + nearest(key, keys) + "; there are " +
-                                    join(keys));
+                                    text::join(keys));
       }
     }
     if (!anact_setting.empty() && arm.normalization != Normalization::anact) {

@@ -14,6 +14,7 @@
 #include "anact/activation.h"
 #include "data/sets.h"
 #include "models/catalogue.h"
+#include "text/words.h"
 #include "train/schedule.h"
 
 namespace anact::train {
@@ -86,16 +87,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"output", "tensorboard", "--tensorboard", &Config::tensorboard, "Write event files for TensorBoard"},
 });
 
-template <class Names>
-std::string join(const Names& names) {
-  std::string text;
-  for (const auto& name : names) text.append(text.empty() ? "" : ", ").append(name);
-  return text;
-}
-
 std::string did_you_mean(std::string_view text, const std::vector<std::string_view>& candidates) {
   const auto names = nearest_names(text, candidates);
-  return names.empty() ? "" : "; did you mean " + join(names);
+  return names.empty() ? "" : "; did you mean " + text::join(names);
 }
 
 // --- TOML
@@ -103,9 +97,7 @@ std::string did_you_mean(std::string_view text, const std::vector<std::string_vi
 
 // The shortest text that reads as the same double.
 std::string number_text(double value) {
-  std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  std::string text(buffer.data(), end);
+  auto text = text::shortest(value);
   if (std::isfinite(value) && text.find_first_of(".e") == std::string::npos) text += ".0";
   return text;
 }
@@ -252,7 +244,7 @@ class Checker {
     const auto& value = config_.*member;
     if (std::ranges::find(names, value) != names.end()) return;
     throw std::invalid_argument(name_of(member) + " is '" + value + "'" + did_you_mean(value, names) + "; there are " +
-                                join(names));
+                                text::join(names));
   }
 
  private:
@@ -355,7 +347,7 @@ void apply_toml(Config& config, std::string_view text, std::string_view source) 
     if (table == nullptr || std::ranges::find(sections, section.str()) == sections.end()) {
       fail_at(source, content.source(),
               "unknown section '" + std::string(section.str()) + "'" + did_you_mean(section.str(), sections) +
-                  "; there are " + join(sections));
+                  "; there are " + text::join(sections));
     }
     for (const auto& [name, node] : *table) {
       const auto* setting = find_setting(section.str(), name.str());
@@ -366,7 +358,7 @@ void apply_toml(Config& config, std::string_view text, std::string_view source) 
         }
         fail_at(source, node.source(),
                 "unknown setting '" + std::string(name.str()) + "'" + did_you_mean(name.str(), names) + "; [" +
-                    std::string(section.str()) + "] has " + join(names));
+                    std::string(section.str()) + "] has " + text::join(names));
       }
       std::visit(
           [&, &node = node, &name = name](auto member) {
@@ -390,7 +382,7 @@ void apply_preset(Config& config, std::string_view name) {
   }
   const auto names = names_of(presets());
   throw std::invalid_argument("unknown preset '" + std::string(name) + "'" + did_you_mean(name, names) +
-                              "; there are " + join(names));
+                              "; there are " + text::join(names));
 }
 
 void validate(const Config& config) {

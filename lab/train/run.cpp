@@ -10,6 +10,7 @@
 
 #include "io/json_lines.h"
 #include "models/weights.h"
+#include "text/words.h"
 #include "train/autocast.h"
 #include "train/layers.h"
 #include "train/random.h"
@@ -115,13 +116,6 @@ std::vector<std::int64_t> in_order(std::int64_t samples) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(samples));
   std::iota(order.begin(), order.end(), 0);
   return order;
-}
-
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char text[512];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
 }
 
 }  // namespace
@@ -321,10 +315,11 @@ void Run::train_step(const Tensors& batch) {
 
 void Run::log_step(std::int64_t epoch) {
   const double rate = learning_rate(state_.step - 1);
-  out_->log(format("arm=%s seed=%lld epoch=%lld/%lld step=%lld/%lld lr=%.6g loss=%.6f images/s=%.1f", arm_.name.c_str(),
-                   static_cast<long long>(seed_), static_cast<long long>(epoch), static_cast<long long>(config_.epochs),
-                   static_cast<long long>(state_.step), static_cast<long long>(schedule_.steps), rate, progress_.loss,
-                   static_cast<double>(state_.samples) / state_.seconds));
+  out_->log(text::format("arm=%s seed=%lld epoch=%lld/%lld step=%lld/%lld lr=%.6g loss=%.6f images/s=%.1f",
+                         arm_.name.c_str(), static_cast<long long>(seed_), static_cast<long long>(epoch),
+                         static_cast<long long>(config_.epochs), static_cast<long long>(state_.step),
+                         static_cast<long long>(schedule_.steps), rate, progress_.loss,
+                         static_cast<double>(state_.samples) / state_.seconds));
   scalar("step/loss", state_.step, progress_.loss);
   scalar("step/learning_rate", state_.step, rate);
 }
@@ -370,9 +365,9 @@ void Run::record_epoch(std::int64_t epoch) {
                          {"test_top5", evaluation_.top5},
                          {"learning_rate", rate}};
   std::string line =
-      format("arm=%s seed=%lld epoch=%lld/%lld step=%lld/%lld lr=%.6g", arm_.name.c_str(),
-             static_cast<long long>(seed_), static_cast<long long>(epoch), static_cast<long long>(config_.epochs),
-             static_cast<long long>(state_.step), static_cast<long long>(schedule_.steps), rate);
+      text::format("arm=%s seed=%lld epoch=%lld/%lld step=%lld/%lld lr=%.6g", arm_.name.c_str(),
+                   static_cast<long long>(seed_), static_cast<long long>(epoch), static_cast<long long>(config_.epochs),
+                   static_cast<long long>(state_.step), static_cast<long long>(schedule_.steps), rate);
   scalar("test/loss", epoch, evaluation_.loss);
   scalar("test/accuracy", epoch, evaluation_.accuracy);
   scalar("test/top5", epoch, evaluation_.top5);
@@ -386,14 +381,14 @@ void Run::record_epoch(std::int64_t epoch) {
     scalar("train/loss", epoch, loss);
     scalar("train/accuracy", epoch, accuracy);
     scalar("train/images_per_second", epoch, samples / state_.seconds);
-    line += format(" train_loss=%.6f train_acc=%.4f images/s=%.1f waited=%.2f%% seconds=%.1f", loss, accuracy,
-                   samples / state_.seconds, 100 * state_.seconds_waited / state_.seconds, state_.seconds);
+    line += text::format(" train_loss=%.6f train_acc=%.4f images/s=%.1f waited=%.2f%% seconds=%.1f", loss, accuracy,
+                         samples / state_.seconds, 100 * state_.seconds_waited / state_.seconds, state_.seconds);
     if (config_.save_weights && evaluation_.accuracy > state_.best_accuracy) save_weights("best");
     state_.best_accuracy = std::max(state_.best_accuracy, evaluation_.accuracy);
   }
   out_->event(event("epoch", members));
-  line +=
-      format(" test_loss=%.6f test_acc=%.4f test_top5=%.4f", evaluation_.loss, evaluation_.accuracy, evaluation_.top5);
+  line += text::format(" test_loss=%.6f test_acc=%.4f test_top5=%.4f", evaluation_.loss, evaluation_.accuracy,
+                       evaluation_.top5);
   out_->log(line);
   if (layer_samples_) {
     const Autocast autocast(device_.type(), config_.precision == "bfloat16");

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "math/double_double.h"
+#include "text/words.h"
 
 namespace anact {
 namespace {
@@ -274,22 +275,6 @@ std::string_view trim(std::string_view text) {
 
 std::string quote(std::string_view text) { return '"' + std::string(text) + '"'; }
 
-std::string format_number(double value) {
-  std::array<char, 32> buffer{};
-  const auto result = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
-  return {buffer.data(), result.ptr};
-}
-
-template <typename Range>
-std::string join(const Range& range, std::string_view separator) {
-  std::string text;
-  for (const auto& item : range) {
-    if (!text.empty()) text += separator;
-    text += item;
-  }
-  return text;
-}
-
 std::vector<std::string_view> known_names(bool with_aliases) {
   std::vector<std::string_view> names;
   for (const ActivationInfo& info : kCatalogue) {
@@ -368,16 +353,16 @@ std::vector<std::size_t> match_arguments(std::string_view text, std::string_view
     std::size_t index = indices.size();
     if (argument.name.empty()) {
       if (index >= names.size()) {
-        fail(text, std::string(activation) +
-                       (names.empty() ? " takes no parameters"
-                                      : " takes at most " + std::to_string(names.size()) + " (" + join(names, ", ") +
-                                            "), but " + std::to_string(arguments.size()) + " were given"));
+        fail(text, std::string(activation) + (names.empty() ? " takes no parameters"
+                                                            : " takes at most " + std::to_string(names.size()) + " (" +
+                                                                  text::join(names, ", ") + "), but " +
+                                                                  std::to_string(arguments.size()) + " were given"));
       }
     } else {
       index = static_cast<std::size_t>(std::ranges::find(names, argument.name) - names.begin());
       if (index == names.size()) {
         fail(text, std::string(activation) + " has no parameter " + quote(argument.name) +
-                       (names.empty() ? "; it takes none" : "; expected " + join(names, " or ")));
+                       (names.empty() ? "; it takes none" : "; expected " + text::join(names, " or ")));
       }
     }
     if (std::ranges::find(indices, index) != indices.end()) {
@@ -399,11 +384,11 @@ void check_parameters(std::string_view text, const Activation& activation) {
       break;
     case ActivationKind::hardtanh:
       if (!(first < second)) {
-        fail(text, "min_val = " + format_number(first) + " is not less than max_val = " + format_number(second));
+        fail(text, "min_val = " + text::shortest(first) + " is not less than max_val = " + text::shortest(second));
       }
       break;
     case ActivationKind::softshrink:
-      if (first < 0) fail(text, "lambd = " + format_number(first) + " is negative; expected at least 0");
+      if (first < 0) fail(text, "lambd = " + text::shortest(first) + " is negative; expected at least 0");
       break;
     default:
       break;
@@ -613,11 +598,11 @@ std::string Activation::to_string() const {
   std::vector<std::string> arguments;
   for (std::size_t i = 0; i < info.parameters.size(); ++i) {
     if (parameters[i] != info.parameters[i].default_value) {
-      arguments.push_back(std::string(info.parameters[i].name) + '=' + format_number(parameters[i]));
+      arguments.push_back(std::string(info.parameters[i].name) + '=' + text::shortest(parameters[i]));
     }
   }
   std::string text(info.name);
-  if (!arguments.empty()) text += '(' + join(arguments, ", ") + ')';
+  if (!arguments.empty()) text += '(' + text::join(arguments, ", ") + ')';
   return text;
 }
 
@@ -643,13 +628,13 @@ Activation parse_activation(std::string_view text) {
   const std::string_view body = trim(text);
   const std::size_t open = body.find('(');
   const std::string_view name = trim(body.substr(0, open));
-  if (name.empty()) fail(text, "the name is missing; expected one of " + join(known_names(false), ", "));
+  if (name.empty()) fail(text, "the name is missing; expected one of " + text::join(known_names(false), ", "));
   const ActivationInfo* info = find_info(name);
   if (info == nullptr) {
     const std::vector<std::string> nearest = nearest_names(name, known_names(true));
     fail(text, "unknown name " + quote(name) + "; " +
-                   (nearest.empty() ? "expected one of " + join(known_names(false), ", ")
-                                    : "did you mean " + join(nearest, " or ") + "?"));
+                   (nearest.empty() ? "expected one of " + text::join(known_names(false), ", ")
+                                    : "did you mean " + text::join(nearest, " or ") + "?"));
   }
   std::vector<Argument> arguments;
   if (open != std::string_view::npos) {

@@ -6,9 +6,8 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
-#include "anact/activation.h"
+#include "math/names.h"
 
 namespace anact {
 namespace {
@@ -42,12 +41,7 @@ template <typename Enum, std::size_t N>
 Enum parse_name(const std::array<std::string_view, N>& names, std::string_view what, std::string_view text) {
   const auto found = std::ranges::find(names, text);
   if (found != names.end()) return static_cast<Enum>(found - names.begin());
-  std::string list;
-  for (const auto name : names) list.append(list.empty() ? "" : ", ").append(name);
-  std::string message = "unknown " + std::string(what) + " \"" + std::string(text) + "\"; expected one of " + list;
-  const std::vector<std::string> nearest = nearest_names(text, names, 1);
-  if (!nearest.empty()) message += " (did you mean " + nearest.front() + "?)";
-  throw std::invalid_argument(message);
+  throw std::invalid_argument(unknown_name(what, text, names));
 }
 
 // E[g^2] of the g whose gain `forward` is: f, or f less its mean.

@@ -6,7 +6,8 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "anact/activation.h"
+#include "math/names.h"
+#include "text/words.h"
 
 namespace anact {
 namespace {
@@ -57,11 +58,7 @@ void read(std::string_view text, std::optional<Interval>& value) {
   }
 }
 
-// The fewest digits that are read back as the same number.
-std::string write(double value) {
-  std::array<char, 32> buffer{};
-  return {buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr};
-}
+std::string write(double value) { return text::shortest(value); }
 std::string write(bool value) { return value ? "on" : "off"; }
 std::string write(const Interval& value) { return write(value.first) + "," + write(value.second); }
 std::string write(const std::optional<Interval>& value) { return value ? write(*value) : "none"; }
@@ -116,9 +113,7 @@ std::string values_of(OptionKind kind, const std::vector<std::string_view>& name
     case OptionKind::name:
       break;
   }
-  std::string list;
-  for (const auto name : names) list.append(list.empty() ? "" : ", ").append(name);
-  return list;
+  return text::join(names);
 }
 
 constexpr std::array<RecipeInfo, 4> kRecipes{{
@@ -168,15 +163,8 @@ const Option& find_option(std::string_view name) {
   const auto found = std::ranges::find(table, name, &Option::name);
   if (found != table.end()) return *found;
   std::vector<std::string_view> known;
-  std::string list;
-  for (const auto& option : table) {
-    known.push_back(option.name);
-    list.append(list.empty() ? "" : ", ").append(option.name);
-  }
-  std::string message = "unknown option \"" + std::string(name) + "\"";
-  const auto nearest = nearest_names(name, known, 1);
-  if (!nearest.empty()) message += "; did you mean " + nearest.front() + "?";
-  throw std::invalid_argument(message + " There are " + list);
+  for (const auto& option : table) known.push_back(option.name);
+  throw std::invalid_argument(unknown_name("option", name, known));
 }
 
 std::string to_text(const Options& options) {
@@ -219,16 +207,11 @@ std::string_view to_string(Recipe recipe) { return recipe_info(recipe).name; }
 
 Recipe parse_recipe(std::string_view text) {
   std::vector<std::string_view> names;
-  std::string list;
   for (const auto& info : kRecipes) {
     if (info.name == text) return info.recipe;
     names.push_back(info.name);
-    list.append(list.empty() ? "" : ", ").append(info.name);
   }
-  std::string message = "unknown recipe \"" + std::string(text) + "\"; expected one of " + list;
-  const auto nearest = nearest_names(text, names, 1);
-  if (!nearest.empty()) message += " (did you mean " + nearest.front() + "?)";
-  throw std::invalid_argument(message);
+  throw std::invalid_argument(unknown_name("recipe", text, names));
 }
 
 }  // namespace anact
