@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <limits>
 #include <string>
 #include <vector>
@@ -20,7 +21,7 @@ TEST(Shortest, IsReadBackAsTheSameNumber) {
   EXPECT_EQ(shortest(0.1), "0.1");
   EXPECT_EQ(shortest(10), "10");
   for (const double value : {1.0 / 3, 0.1 + 0.2, 5e-324, std::numeric_limits<double>::max()}) {
-    EXPECT_EQ(std::stod(shortest(value)), value);
+    EXPECT_EQ(std::strtod(shortest(value).c_str(), nullptr), value);
   }
   EXPECT_EQ(shortest(std::numeric_limits<double>::infinity()), "inf");
 }
