@@ -39,12 +39,12 @@ struct Workload {
 constexpr Workload kWorkloads[] = {{"mlp", 64, false}, {"cnn", 64, true}, {"resnet18", 32, true}};
 
 const Workload& find_workload(const std::string& name) {
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& workload : kWorkloads) {
     if (name == workload.name) return workload;
-    known.append(known.empty() ? "" : ", ").append(workload.name);
+    known.emplace_back(workload.name);
   }
-  throw std::invalid_argument("unknown network '" + name + "'; there are " + known);
+  throw std::invalid_argument("unknown network '" + name + "'; there are " + text::join(known));
 }
 
 struct Batch {

@@ -9,7 +9,6 @@
 #include <string>
 
 #include "anact/normalization.h"
-#include "bench/timing.h"
 #include "kernels/kernels.h"
 #include "text/words.h"
 

@@ -140,7 +140,8 @@ Activation catalogue_activation(const c10::IValue& name, const c10::IValue& para
 }
 
 NormalizationOptions normalization(const c10::IValue& options) {
-  return parse_options(options.toStringRef()).normalization();
+  const auto& text = options.toStringRef();
+  return ops::decode_options({text.data(), text.size()}).normalization();
 }
 
 std::optional<Call> anact_forward(Arguments a, const IsParameter&) {

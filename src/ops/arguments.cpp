@@ -72,7 +72,6 @@ const Options& decode_options(c10::string_view given) {
     if (written == wanted) return options;
   }
   const auto options = parse_options(wanted);
-  validate(options);
   if (known.size() == kMost) known.pop_back();
   return known.emplace_front(wanted, options).second;
 }

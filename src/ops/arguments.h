@@ -63,7 +63,7 @@ struct ForwardConfiguration {
 [[nodiscard]] at::ArrayRef<double> encode_parameters(const Activation& activation);
 
 // The options as the schemas take them, and back. Both remember what they did last: a step costs no parsing. The text
-// lives until the thread's next call. Throws std::invalid_argument as parse_options and validate do.
+// lives until the thread's next call. Throws std::invalid_argument as parse_options does; the checks below validate.
 [[nodiscard]] const Options& decode_options(c10::string_view text);
 [[nodiscard]] c10::string_view encode_options(const Options& options);
 
