@@ -44,8 +44,12 @@ Row measure(const Activation& activation, const std::string& dtype_name, std::in
   at::set_num_threads(threads);
   const auto x = random(size, dtype).requires_grad_(true);
   const auto g = random(size, dtype);
-  const auto y = nn::ANAct(activation)->forward(x);
-  check_first_step(activation, x, g, y, torch::autograd::grad({y}, {x}, {g}).front());
+  {
+    nn::ANAct first(activation);
+    const auto y = first->forward(x);
+    const auto gradients = torch::autograd::grad({y}, {x, first->alpha}, {g});
+    check_first_step(activation, x, g, y, gradients[0], gradients[1]);
+  }
 
   nn::ANAct module(activation);
   PlainNormalized plain(activation);

@@ -26,7 +26,7 @@ constexpr std::int64_t kInputs = 64;
 constexpr std::int64_t kMostSamples = 65536;
 // So small that no contender's weights move to where their arithmetic would take another time.
 constexpr double kLearningRate = 1e-4;
-// What logits and gradients may differ from the plain version's, relative to their norm. Rounding differs, and may put
+// What logits and gradients may differ from the plain version's in float64, relative to their norm. Rounding may put
 // an element on the other side of a kink, where the slope jumps: one of an MLP's 8192 moves a gradient by 1 %.
 constexpr double kOutputTolerance = 1e-4;
 constexpr double kGradientTolerance = 0.05;
@@ -64,8 +64,8 @@ Batch make_batch(const Workload& workload, std::int64_t size) {
 class Contender {
  public:
   Contender(const Workload& workload, const Activation& activation, models::ActivationFactory factory,
-            const Batch& batch)
-      : batch_(batch) {
+            const Batch& batch, torch::Dtype type)
+      : batch_{batch.inputs.to(type), batch.labels} {
     models::NetworkOptions options{.name = workload.name,
                                    .channels = workload.images ? 3 : 1,
                                    .height = workload.images ? 32 : kInputs,
@@ -75,6 +75,7 @@ class Contender {
     network_ = models::make_network(options);
     network_->initialize({.kind = models::Initialization::lecun, .activation = activation},
                          at::detail::createCPUGenerator(0));
+    network_->to(type);
     for (auto& parameter : network_->parameters()) {
       if (parameter.dim() == 4) parameter.set_data(parameter.contiguous(torch::MemoryFormat::ChannelsLast));
     }
@@ -102,7 +103,7 @@ class Contender {
   }
 
  private:
-  const Batch& batch_;
+  Batch batch_;
   std::shared_ptr<models::Network> network_;
   std::unique_ptr<torch::optim::SGD> optimizer_;
   torch::Tensor loss_;
@@ -111,7 +112,8 @@ class Contender {
 void compare_or_throw(const torch::Tensor& a, const torch::Tensor& b, double tolerance, const std::string& what) {
   const double difference = (a - b).norm().item<double>() / std::max(b.norm().item<double>(), 1e-30);
   if (!(difference <= tolerance)) {
-    throw std::runtime_error("bench: " + what + " differs from the plain version by " + text::format("%g", difference));
+    throw std::runtime_error("bench: " + what + " differs from the plain version in float64 by " +
+                             text::format("%g", difference));
   }
 }
 
@@ -139,15 +141,16 @@ StepRow measure(const Workload& workload, const Activation& activation, std::int
                 const Budget& budget) {
   at::set_num_threads(threads);
   const auto batch = make_batch(workload, samples);
-  const auto make = [&](auto module_of) {
+  const auto make = [&](auto module_of, torch::Dtype type = torch::kFloat) {
     return Contender(
-        workload, activation, [&activation, module_of] { return torch::nn::AnyModule(module_of(activation)); }, batch);
+        workload, activation, [&activation, module_of] { return torch::nn::AnyModule(module_of(activation)); }, batch,
+        type);
   };
   const auto what = std::string(workload.name) + " with " + activation.to_string();
   const auto normalized = [](const Activation& f) { return nn::ANAct(f); };
   {
     auto ours = make(normalized);
-    auto plain = make([](const Activation& f) { return PlainNormalized(f); });
+    auto plain = make([](const Activation& f) { return PlainNormalized(f); }, torch::kDouble);
     compare_first_step(ours, plain, what);
   }
   auto ours = make(normalized);

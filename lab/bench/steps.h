@@ -40,8 +40,8 @@ void validate(const StepOptions& options);
 
 // Runs every combination. A step is zero_grad, forward, cross-entropy, backward and SGD with momentum, in float32. Both
 // contenders start from the same weights and train on the same batch, each of them for itself. First, the logits and
-// the gradient of the network with ANAct are compared with those of the normalization in plain ATen. Calls `on_case`
-// before and `on_row` after each combination.
+// the gradient of the network with ANAct are compared with those of the normalization in plain ATen, all of it in
+// float64. Calls `on_case` before and `on_row` after each combination.
 //
 // Throws as validate, and std::runtime_error when the two disagree or a loss is not finite.
 std::vector<StepRow> run(const StepOptions& options, const OnCase& on_case,

@@ -101,7 +101,8 @@ void compare(const torch::Tensor& found, const torch::Tensor& exact, const torch
 }  // namespace
 
 void check_first_step(const Activation& activation, const torch::Tensor& input, const torch::Tensor& gradient,
-                      const torch::Tensor& output, const torch::Tensor& input_gradient) {
+                      const torch::Tensor& output, const torch::Tensor& input_gradient,
+                      const torch::Tensor& alpha_gradient) {
   const torch::NoGradGuard no_grad;
   const auto flat = [](const torch::Tensor& t) { return t.detach().flatten(); };
   const auto x = flat(input), g = flat(gradient), y = flat(output), dx = flat(input_gradient);
@@ -124,6 +125,8 @@ void check_first_step(const Activation& activation, const torch::Tensor& input, 
   const double shift_off = std::min(std::sqrt(square_off), shift == 0 ? std::sqrt(square_off) : square_off / -shift);
   const double offset_off = 2 * off * std::abs(map.scale) * deviation + shift_off;
 
+  const double mean_off = off * deviation;
+  double alpha_exact = 0, alpha_off = 0;
   for (std::int64_t begin = 0; begin < x.numel(); begin += kPiece) {
     const auto piece = [&](const torch::Tensor& t) { return t.slice(0, begin, begin + kPiece); };
     exact.of(piece(x));
@@ -140,7 +143,18 @@ void check_first_step(const Activation& activation, const torch::Tensor& input, 
     const auto dx_off = wide.abs() * map.scale * (slope_off + off * slope);
     compare(piece(dx), dx_exact, (dx_exact.abs() + dx_off) * (of_type / 2) + dx_off + smallest, begin,
             "input's gradient of " + activation.to_string());
+    // The kernel sums g f and g, each for itself.
+    alpha_exact += (wide * (exact.value - statistics.output_mean)).sum().item<double>();
+    const auto term_off = value_off + off * (value + std::abs(statistics.output_mean)) + mean_off;
+    alpha_off += (wide.abs() * term_off).sum().item<double>();
   }
+  alpha_exact *= kAlphaRange;
+  alpha_off *= kAlphaRange;
+  const double alpha_unit = precision_of(alpha_gradient.scalar_type()).of_type;
+  const auto scalar = [](double number) { return torch::full({1}, number, torch::kDouble); };
+  compare(flat(alpha_gradient), scalar(alpha_exact),
+          scalar((std::abs(alpha_exact) + alpha_off) * (alpha_unit / 2) + alpha_off), 0,
+          "alpha's gradient of " + activation.to_string());
 }
 
 }  // namespace anact::bench

@@ -12,20 +12,22 @@ namespace anact::bench {
 namespace {
 
 struct Step {
-  torch::Tensor x, g, y, dx;
+  torch::Tensor x, g, y, dx, dalpha;
 };
 
 Step first_step(const Activation& activation, torch::Dtype type, std::int64_t size) {
   torch::manual_seed(1);
   const auto x = torch::randn({size}).to(type).requires_grad_(true);
   const auto g = torch::randn({size}).to(type);
-  const auto y = nn::ANAct(activation)->forward(x);
-  return {x.detach(), g, y.detach(), torch::autograd::grad({y}, {x}, {g}).front()};
+  nn::ANAct module(activation);
+  const auto y = module->forward(x);
+  const auto gradients = torch::autograd::grad({y}, {x, module->alpha}, {g});
+  return {x.detach(), g, y.detach(), gradients[0], gradients[1]};
 }
 
 std::string refusal(const Activation& activation, const Step& step) {
   try {
-    check_first_step(activation, step.x, step.g, step.y, step.dx);
+    check_first_step(activation, step.x, step.g, step.y, step.dx, step.dalpha);
   } catch (const std::runtime_error& error) {
     return error.what();
   }
@@ -62,6 +64,17 @@ TEST(CheckFirstStep, RefusesWhatIsOffByTwoUnitsInTheLastPlace) {
       const auto steep = right.dx.abs().argmax().item<std::int64_t>();
       wrong.dx[steep] = right.dx[steep] * (1 - 2 * unit);
       EXPECT_NE(refusal(activation, wrong).find("input's gradient"), std::string::npos) << name;
+    }
+  }
+  // As if the largest term were missing in the sum of alpha's gradient.
+  for (const auto& info : activation_catalogue()) {
+    const auto activation = make_activation(info.kind);
+    for (const auto type : {torch::kFloat, torch::kDouble, torch::kBFloat16, torch::kHalf}) {
+      auto wrong = first_step(activation, type, 4099);
+      const auto f = (wrong.y.to(torch::kDouble) - wrong.y.to(torch::kDouble).mean()).abs();
+      const auto term = (wrong.g.to(torch::kDouble).abs() * f).max() * kAlphaRange;
+      wrong.dalpha = wrong.dalpha + term.to(wrong.dalpha.scalar_type());
+      EXPECT_NE(refusal(activation, wrong).find("alpha's gradient"), std::string::npos) << info.name << " " << type;
     }
   }
   // A map of other statistics, which changes every element a little.
