@@ -70,16 +70,11 @@ const SetInfo& find_set(std::string_view name) {
 }
 
 std::filesystem::path find_path(const SetInfo& set) {
-  std::vector<std::filesystem::path> names{set.folder};
-  // A part of 20 classes that is a tenth of the size.
-  if (set.name == "tiny-imagenet") names.emplace_back("tiny-imagenet-20");
   std::string tried;
   for (const auto& folder : data_folders()) {
-    for (const auto& name : names) {
-      auto path = folder / name;
-      if (std::filesystem::exists(path)) return path;
-      tried += (tried.empty() ? "'" : "' or '") + path.string();
-    }
+    auto path = folder / set.folder;
+    if (std::filesystem::exists(path)) return path;
+    tried += (tried.empty() ? "'" : "' or '") + path.string();
   }
   const auto maker =
       set.name == "digits" ? "make setup` puts it there" : "anact data get " + std::string(set.name) + "` fetches it";

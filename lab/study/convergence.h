@@ -31,8 +31,8 @@ struct Distance {
 // What is not finite or 0 (a dead layer, a step that exploded) is left out; not measured when nothing is left.
 [[nodiscard]] Distance distance_of(std::span<const LayerRecord> records);
 
-// The arms of the study unless the user names some: activations x (plain He, plain LeCun, fixed gain, and ANAct's
-// solutions and targets), and the references.
+// The arms of the study unless the user names some: activations x (plain He, plain LeCun, fixed gain; ANAct as it is by
+// default, with the target 1, and the paper's with either gain), and the references.
 [[nodiscard]] std::vector<std::string> convergence_arms();
 
 struct ConvergenceOptions {

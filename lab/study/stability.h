@@ -14,8 +14,8 @@
 
 namespace anact::study {
 
-// The arms of the study unless the user names some: plain activations, the paper's ANAct, and what changes it one
-// choice at a time.
+// The arms of the study unless the user names some: plain activations, ANAct as it is by default, with one choice
+// changed at a time, and as in the paper.
 [[nodiscard]] std::vector<std::string> stability_arms();
 
 struct StabilityOptions {

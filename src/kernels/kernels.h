@@ -35,7 +35,7 @@ struct Float16 {
 // Whether `forward` and `backward` know the activation.
 [[nodiscard]] bool has_kernel(ActivationKind kind);
 
-// The bounds of the activation's error in float, which tests/kernels assert. Throws std::invalid_argument where there
+// The bounds of the activation's error in float, which tests/src/kernels asserts. Throws std::invalid_argument where there
 // is no kernel.
 [[nodiscard]] const Accuracy& accuracy(ActivationKind kind);
 

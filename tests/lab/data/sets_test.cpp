@@ -66,8 +66,9 @@ TEST(Sets, AreLookedForInTheDataFolders) {
               std::string::npos);
   }
 
+  // A part of a set is another folder, which only its path names.
   write_tiny_imagenet(data / "tiny-imagenet-20", 20);
-  EXPECT_EQ(open("tiny-imagenet", {.path = {}, .cache = cache.path(), .progress = {}}).train.pixels.back(), 20);
+  EXPECT_NE(message([] { (void)open("tiny-imagenet"); }).find("no data set tiny-imagenet"), std::string::npos);
   write_tiny_imagenet(data / "tiny-imagenet-200", 200);
   EXPECT_EQ(open("tiny-imagenet", {.path = {}, .cache = cache.path(), .progress = {}}).train.pixels.back(), 200);
 }

@@ -1,8 +1,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <set>
+#include <string>
+#include <vector>
 
+#include "anact/options.h"
 #include "report/convergence.h"
 #include "report/stability.h"
 #include "study/convergence.h"
@@ -62,9 +66,64 @@ TEST(Distance, OfNothingIsNotMeasured) {
   EXPECT_TRUE(std::isnan(distance_of(std::vector<LayerRecord>{weighted(0, 1, 1)}).forward_growth));
 }
 
-TEST(Studies, HaveArmsThatCanBeRead) {
-  EXPECT_GE(train::parse_arms(convergence_arms()).size(), 24U);
-  EXPECT_GE(train::parse_arms(stability_arms()).size(), 12U);
+// The names of the options that are not the default.
+std::set<std::string> changed(const train::Arm& arm) {
+  std::set<std::string> names;
+  for (const auto& option : option_table()) {
+    if (option.write(arm.anact.values()) != option.write(Options{})) names.emplace(option.name);
+  }
+  return names;
+}
+
+TEST(Studies, ConvergenceHasEveryActivationPlainAndNormalizedInItsWays) {
+  using models::Initialization;
+  std::map<std::string, std::vector<train::Arm>> families;
+  for (const auto& arm : train::parse_arms(convergence_arms())) families[arm.activation.to_string()].push_back(arm);
+  std::set<std::string> names;
+  for (const auto& [name, arms] : families) names.insert(name);
+  EXPECT_EQ(names, (std::set<std::string>{"relu", "silu", "gelu", "mish", "tanh", "elu", "selu"}));
+  for (const auto& [name, arms] : families) {
+    std::multiset<Initialization> plain;
+    std::multiset<std::set<std::string>> normalized;
+    for (const auto& arm : arms) {
+      if (arm.normalization == train::Normalization::none) plain.insert(arm.initialization);
+      if (arm.normalization == train::Normalization::anact) normalized.insert(changed(arm));
+    }
+    if (name == "selu") {
+      EXPECT_EQ(arms.size(), 1U);
+      continue;
+    }
+    // With the reference of batch normalization.
+    EXPECT_EQ(arms.size(), name == "silu" ? 8U : 7U) << name;
+    EXPECT_EQ(plain, (std::multiset<Initialization>{Initialization::he, Initialization::lecun, Initialization::gain}))
+        << name;
+    EXPECT_EQ(normalized,
+              (std::multiset<std::set<std::string>>{
+                  {}, {"target"}, {"solution", "target", "momentum"}, {"solution", "target", "gain", "momentum"}}))
+        << name;
+  }
+}
+
+TEST(Studies, StabilityChangesOneChoiceAtATime) {
+  std::set<std::string> choices;
+  bool with_default = false, with_paper = false;
+  for (const auto& arm : train::parse_arms(stability_arms())) {
+    if (arm.normalization != train::Normalization::anact || arm.activation.kind != ActivationKind::silu) continue;
+    const auto options = changed(arm);
+    if (arm.anact.values() == recipe_options(Recipe::paper)) {
+      with_paper = true;
+      continue;
+    }
+    const bool weights = arm.initialization != models::Initialization::orthogonal;
+    EXPECT_LE(options.size() + (weights ? 1 : 0), 1U) << arm.name;
+    with_default |= options.empty() && !weights;
+    choices.insert(options.begin(), options.end());
+    if (weights) choices.insert("weights");
+  }
+  EXPECT_TRUE(with_default);
+  EXPECT_TRUE(with_paper);
+  EXPECT_EQ(choices, (std::set<std::string>{"weights", "solution", "target", "statistics", "momentum", "gate", "bounds",
+                                            "learnable"}));
 }
 
 TEST(Convergence, WritesARowForEveryRun) {
