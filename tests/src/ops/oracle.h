@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include <cmath>
+#include <stdexcept>
 #include <string>
 
 #include "anact/activation.h"
@@ -29,6 +30,59 @@ inline Options options_of(StatisticsSource source, const NormalizationOptions& n
   return options;
 }
 
+// f(x) by the function of torch::nn::functional that users know it as; none of ours but where PyTorch has none.
+inline at::Tensor torch_value(const Activation& activation, const at::Tensor& x) {
+  namespace F = torch::nn::functional;
+  const auto& p = activation.parameters;
+  switch (activation.kind) {
+    case ActivationKind::relu:
+      return F::relu(x);
+    case ActivationKind::relu6:
+      return F::relu6(x);
+    case ActivationKind::leaky_relu:
+      return F::leaky_relu(x, F::LeakyReLUFuncOptions().negative_slope(p[0]));
+    case ActivationKind::elu:
+      return F::elu(x, F::ELUFuncOptions().alpha(p[0]));
+    case ActivationKind::selu:
+      return F::selu(x);
+    case ActivationKind::celu:
+      return F::celu(x, F::CELUFuncOptions().alpha(p[0]));
+    case ActivationKind::gelu:
+      return F::gelu(x);
+    case ActivationKind::gelu_tanh:
+      return F::gelu(x, F::GELUFuncOptions().approximate("tanh"));
+    case ActivationKind::silu:
+      return F::silu(x);
+    case ActivationKind::mish:
+      return F::mish(x);
+    case ActivationKind::softplus:
+      return F::softplus(x, F::SoftplusFuncOptions().beta(p[0]).threshold(p[1]));
+    case ActivationKind::softsign:
+      return F::softsign(x);
+    case ActivationKind::tanh:
+      return torch::tanh(x);
+    case ActivationKind::sigmoid:
+      return torch::sigmoid(x);
+    case ActivationKind::logsigmoid:
+      return F::logsigmoid(x);
+    case ActivationKind::hardswish:
+      return torch::hardswish(x);
+    case ActivationKind::hardsigmoid:
+      return torch::hardsigmoid(x);
+    case ActivationKind::hardtanh:
+      return F::hardtanh(x, F::HardtanhFuncOptions().min_val(p[0]).max_val(p[1]));
+    case ActivationKind::tanhshrink:
+      return F::tanhshrink(x);
+    case ActivationKind::softshrink:
+      return F::softshrink(x, F::SoftshrinkFuncOptions().lambda(p[0]));
+    case ActivationKind::relu2:
+      return F::relu(x).pow(2);
+    case ActivationKind::identity:
+      return x.clone();
+  }
+  throw std::invalid_argument("the oracle does not know " + activation.to_string());
+}
+
 // f(x) and f'(x) in double; the derivative by PyTorch's autograd of its own activation.
 struct ValueAndSlope {
   at::Tensor value;
@@ -36,7 +90,7 @@ struct ValueAndSlope {
 };
 inline ValueAndSlope reference(const Activation& activation, const at::Tensor& input) {
   auto x = input.detach().to(at::kDouble).contiguous().clone().requires_grad_(true);
-  const auto value = fallback::value(activation, x);
+  const auto value = torch_value(activation, x);
   if (!value.numel()) return {value.detach().clone(), at::empty_like(x)};
   const auto slope = torch::autograd::grad({value.sum()}, {x})[0];
   return {value.detach().clone(), slope.detach()};
