@@ -97,7 +97,7 @@ TEST(Bench, OperatorsEndWithATableAndACsv) {
   EXPECT_EQ(rows[7].at("elements"), "5000");
 }
 
-TEST(Bench, StepsEndWithATableAndACsv) {
+TEST(SlowBench, StepsEndWithATableAndACsv) {
   const TemporaryFolder folder;
   const auto csv = folder / "steps.csv";
   const auto result = run({"bench", "--steps", "--networks", "mlp,cnn,resnet18", "--activations", "silu", "--batch",

@@ -27,6 +27,7 @@ class Probe : public testing::Test {
   TemporaryFolder folder_;
   std::filesystem::path data_ = write_digits(folder_);
 };
+using SlowProbe = Probe;
 
 TEST_F(Probe, MeasuresTheStepsThatItIsAskedFor) {
   const auto result = run(arguments({"probe"}, {"--depth", "3", "--steps", "5", "--every", "2"}));
@@ -41,7 +42,7 @@ TEST_F(Probe, MeasuresTheStepsThatItIsAskedFor) {
   EXPECT_EQ(nlohmann::json::parse(content_of(output() / "config.json")).at("command"), "probe");
 }
 
-TEST_F(Probe, BeginsFromWeightsAndFromACheckpoint) {
+TEST_F(SlowProbe, BeginsFromWeightsAndFromACheckpoint) {
   const auto trained = (folder_ / "trained").string();
   ASSERT_EQ(run({"train", "--data-path", data_.string(), "--width", "8", "--depth", "3", "--epochs", "1", "--arms",
                  "nsilu", "--checkpoint-epochs", "1", "--output", trained})
@@ -75,7 +76,7 @@ TEST_F(Probe, RefusesWhatItCannotMeasure) {
   EXPECT_TRUE(has(missing.error, "/nowhere.safetensors"));
 }
 
-TEST_F(Probe, StudiesWriteTheirRunsAndAReport) {
+TEST_F(SlowProbe, StudiesWriteTheirRunsAndAReport) {
   const auto convergence = run(arguments({"study", "convergence"}, {"--depth", "2", "--arms", "silu", "nsilu", "relu",
                                                                     "nrelu", "--seeds", "2", "--thresholds", "20"}));
   ASSERT_EQ(convergence.exit_code, 0) << convergence.error;

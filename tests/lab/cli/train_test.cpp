@@ -27,6 +27,7 @@ class Train : public testing::Test {
   TemporaryFolder folder_;
   std::filesystem::path data_ = write_digits(folder_);
 };
+using SlowTrain = Train;
 
 // What must be the same bits of two runs of one configuration: everything but the times.
 std::map<std::string, std::string> results_of(const std::filesystem::path& folder) {
@@ -104,7 +105,7 @@ TEST_F(Train, WhatCannotBeUnderstood) {
   EXPECT_TRUE(has(nothing.error, "no training to go on with")) << nothing.error;
 }
 
-TEST_F(Train, CtrlCAndResumeChangeNothing) {
+TEST_F(SlowTrain, CtrlCAndResumeChangeNothing) {
   const std::vector<std::string> more{"--epochs", "40", "--lr", "0.01"};
   ASSERT_EQ(run(arguments(more)).exit_code, 0);
   const auto expected = results_of(output());
@@ -127,7 +128,7 @@ TEST_F(Train, CtrlCAndResumeChangeNothing) {
   EXPECT_TRUE(has(complete.error, "the training is complete")) << complete.error;
 }
 
-TEST_F(Train, KilledAtRandomMomentsItEndsWithTheSameBits) {
+TEST_F(SlowTrain, KilledAtRandomMomentsItEndsWithTheSameBits) {
   // A checkpoint after every few steps, and kills that fall anywhere, also while one is written.
   const std::vector<std::string> more{
       "--epochs", "80",          "--lr",  "0.001",      "--arms",   "nsilu", "relu", "--checkpoint-minutes",
