@@ -35,8 +35,8 @@ struct Float16 {
 // Whether `forward` and `backward` know the activation.
 [[nodiscard]] bool has_kernel(ActivationKind kind);
 
-// The bounds of the activation's error in float, which tests/src/kernels asserts. Throws std::invalid_argument where there
-// is no kernel.
+// The bounds of the activation's error in float, which tests/src/kernels asserts. Throws std::invalid_argument where
+// there is no kernel.
 [[nodiscard]] const Accuracy& accuracy(ActivationKind kind);
 
 // y = scale * f(x) + offset for `size` elements. `moments`, unless null, receives one entry a block. `y` may be null

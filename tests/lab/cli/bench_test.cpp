@@ -74,7 +74,8 @@ TEST(Bench, OperatorsEndWithATableAndACsv) {
   const auto result = run({"bench", "--activations", "silu", "elu(alpha=0.5)", "--sizes", "33,5000", "--dtypes",
                            "float32,bfloat16", "--threads", "1", "--rounds", "2", "--csv", csv.string()});
   ASSERT_EQ(result.exit_code, 0) << result.error;
-  for (const char* name : {"Processor: ", "Instruction sets: ", "PyTorch ", "g++ ", "threads available", "extra, µs"}) {
+  for (const char* name :
+       {"Processor: ", "Instruction sets: ", "PyTorch ", __VERSION__, "threads available", "extra, µs"}) {
     EXPECT_TRUE(has(result.out, name)) << name << "\n" << result.out;
   }
   EXPECT_EQ(table_rows(result.out), 8u) << result.out;
