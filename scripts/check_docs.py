@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "build" / "anact"
-FOLDERS = "bench|cmake|docs|examples|include|python|scripts|src|tests|tools"
+FOLDERS = "cmake|docs|examples|include|lab|python|scripts|src|tests"
 
 
 def fenced(text):
