@@ -45,7 +45,8 @@ enum class StatisticsSource : std::uint8_t {
              // its own
   running,   // the running statistics with this batch in
   batch,     // this batch alone
-  fixed,     // the statistics as they are, never updated: of N(0, 1), unless others were loaded
+  fixed,     // the statistics as they are, never updated: of N(0, 1), unless others were loaded or, with the option
+             // init_batch, of the first batch
 };
 
 struct NormalizationOptions {
@@ -84,6 +85,9 @@ struct Gains {
 [[nodiscard]] double output_shift(const Statistics& statistics, const NormalizationOptions& options);
 
 [[nodiscard]] Factors factors(const Statistics& statistics, double alpha, const NormalizationOptions& options);
+
+// Factors::scale_slope, which depends on alpha alone.
+[[nodiscard]] double scale_slope(double alpha);
 
 // Throws std::invalid_argument for bounds that are not 0 < lambda_min <= lambda_max < inf, and for `exact` without
 // centre (its shift replaces the mean, so there is nothing to leave in).

@@ -28,6 +28,8 @@ struct UpdateOptions {
   OPTION(StatisticsSource, statistics, StatisticsSource::previous,                                                     \
          "where the factors of a training step come from: the running statistics before the batch (the first batch "   \
          "uses its own), those with the batch in, the batch alone, or the statistics as they are, never updated")      \
+  OPTION(bool, init_batch, false,                                                                                      \
+         "whether statistics that are never updated are those of the first batch, and not those under N(0, 1)")        \
   OPTION(Solution, solution, NormalizationOptions{}.solution,                                                          \
          "which scale \u03bb: 1/\u221a\u03c1\u2032 with a shift that corrects both gains at once, the paper's "        \
          "compromise, 1/\u221a\u03c1, 1/\u221a\u03c1\u2032, or the geometric mean of both")                            \
@@ -50,6 +52,13 @@ struct Options {
 
   [[nodiscard]] NormalizationOptions normalization() const;
   [[nodiscard]] UpdateOptions update() const;
+
+  // Whether a training step takes its factors from its batch; `first`: no batch has been tracked before.
+  [[nodiscard]] bool uses_batch(bool first) const;
+  // Whether a training step takes its batch into the running statistics.
+  [[nodiscard]] bool updates(bool first) const;
+  // Whether the factors of a training step depend on running statistics that later steps change.
+  [[nodiscard]] bool follows() const;
 
   friend bool operator==(const Options&, const Options&) = default;
 };

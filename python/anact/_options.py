@@ -23,6 +23,8 @@ class ANActOptions(OptionFields):
         statistics: where the factors of a training step come from: the running
             statistics before the batch (the first batch uses its own), with the
             batch in, the batch alone, or those under N(0, 1), never updated.
+        init_batch: with ``statistics="fixed"``, whether those are the first batch's and
+            not those under N(0, 1).
         solution: which scale λ: 1/√ρ′ with a shift that corrects both gains at once, the
             paper's compromise, 1/√ρ, 1/√ρ′, or the geometric mean of both.
         target: what E[y²] is held to: v^0.75 for an input of variance v, v, or 1.

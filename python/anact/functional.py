@@ -11,15 +11,18 @@ from anact._option_types import OptionArguments
 from anact._options import ANActOptions
 
 
-# Graph capture can trace neither the options' checks nor the extension module.
+def _step(activation: str, **options: Unpack[OptionArguments]) -> _C.Step:
+    chosen = ANActOptions(activation, **options)
+    return replace(chosen, statistics="batch", init_batch=False, gate=None).step()
+
+
+# Dynamo can trace neither the options' checks nor the extension module.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _constants(
     activation: str, **options: Unpack[OptionArguments]
 ) -> tuple[str, tuple[float, ...], str, tuple[float, ...]]:
-    chosen = replace(ANActOptions(activation, **options), statistics="batch", gate=None)
-    name, parameters, how = chosen.step().operator_arguments()
-    statistics = _C.gaussian_statistics(chosen.activation)
-    return name, tuple(parameters), how, statistics
+    name, parameters, how = _step(activation, **options).operator_arguments()
+    return name, tuple(parameters), how, _C.gaussian_statistics(activation)
 
 
 def anact(
@@ -43,6 +46,8 @@ def anact(
     >>> bool((y.square().mean() / x.var(correction=0) - 1).abs() < 1e-5)
     True
     """
+    if not torch.compiler.is_compiling():
+        return _step(activation, **options).normalize(input)
     name, parameters, how, statistics = _constants(activation, **options)
     wide = torch.float64 if input.dtype == torch.float64 else torch.float32
 
@@ -51,7 +56,8 @@ def anact(
 
     running = [scalar(value) for value in statistics]
     count = torch.zeros((), dtype=torch.int64, device=input.device)
-    output: Tensor = torch.ops.anact.forward.default(
-        input, scalar(0.0), *running, count, name, parameters, how, True
-    )[0]
+    operators = torch.ops.anact
+    moments = operators.measure.default(input, name, parameters)
+    map = operators.factors.default(scalar(0.0), *running, count, moments, how)
+    output: Tensor = operators.apply.default(input, map, name, parameters, False)[0]
     return output

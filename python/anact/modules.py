@@ -124,17 +124,10 @@ class ANAct(nn.Module):
         self.num_batches_skipped.zero_()
 
     def forward(self, input: Tensor) -> Tensor:
-        # Whatever traces sees the operators; everything else takes one call into C++.
-        traced = (
-            torch.compiler.is_compiling()
-            or torch._C._are_functorch_transforms_active()
-            or type(input) is not Tensor
-        )
-        return (
-            self._forward_operators(input)
-            if traced
-            else self._step.forward(self, input)
-        )
+        # Dynamo traces operators alone; everything else takes one call into C++.
+        if torch.compiler.is_compiling():
+            return self._forward_operators(input)
+        return self._step.forward(self, input)
 
     def _forward_operators(self, input: Tensor) -> Tensor:
         name, parameters, options = self._arguments
@@ -147,14 +140,9 @@ class ANAct(nn.Module):
         if not self.training:
             evaluate = torch.ops.anact.evaluate.default
             return evaluate(input, self.alpha, *running, name, parameters, options)  # type: ignore[no-any-return]
-        counted = (*running, self.num_batches_tracked)
-        output, moments, _ = torch.ops.anact.forward.default(
-            input, self.alpha, *counted, name, parameters, options, True
-        )
-        torch.ops.anact.update_statistics_.default(
-            *counted, self.num_batches_skipped, moments, options
-        )
-        return output  # type: ignore[no-any-return]
+        counts = (self.num_batches_tracked, self.num_batches_skipped)
+        step = torch.ops.anact.step.default
+        return step(input, self.alpha, *running, *counts, name, parameters, options)  # type: ignore[no-any-return]
 
     def statistics(self) -> RunningStatistics:
         """The running statistics as numbers."""

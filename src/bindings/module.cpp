@@ -92,6 +92,11 @@ class Step {
     return nn::step(input, alpha, running, skipped, options_, training);
   }
 
+  [[nodiscard]] at::Tensor normalize(const at::Tensor& input) const {
+    const py::gil_scoped_release released;
+    return nn::normalize(input, options_);
+  }
+
   [[nodiscard]] const nn::ANActOptions& options() const { return options_; }
 
  private:
@@ -181,6 +186,7 @@ PYBIND11_MODULE(_C, m) {
            py::arg("activation"), py::arg("recipe"), py::arg("options"))
       .def("options", [](const Step& step) { return to_dictionary(step.options().values()); })
       .def("forward", &Step::forward, py::arg("module"), py::arg("input"))
+      .def("normalize", &Step::normalize, py::arg("input"))
       .def("operator_arguments", &operator_arguments)
       .def(
           "factors",

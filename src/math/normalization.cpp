@@ -121,10 +121,14 @@ Factors factors(const Statistics& statistics, double alpha, const NormalizationO
   result.scale = lambda(statistics, options) + kAlphaRange * std::tanh(alpha);
   result.centre = options.centre ? statistics.output_mean : 0;
   result.offset = output_shift(statistics, options) - result.scale * result.centre;
+  result.scale_slope = scale_slope(alpha);
+  return result;
+}
+
+double scale_slope(double alpha) {
   // 1 / cosh^2 keeps the digits that 1 - tanh^2 loses.
   const double cosh = std::cosh(alpha);
-  result.scale_slope = kAlphaRange / cosh / cosh;
-  return result;
+  return kAlphaRange / cosh / cosh;
 }
 
 void validate(const NormalizationOptions& options) {

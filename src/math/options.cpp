@@ -142,6 +142,19 @@ UpdateOptions Options::update() const {
   return {.momentum = momentum, .gate_low = low, .gate_high = high};
 }
 
+bool Options::uses_batch(bool first) const {
+  if (statistics == StatisticsSource::fixed) return first && init_batch;
+  return first || statistics != StatisticsSource::previous;
+}
+
+bool Options::updates(bool first) const { return statistics != StatisticsSource::fixed || (first && init_batch); }
+
+bool Options::follows() const {
+  // A batch without a gate tells its factors alone.
+  if (statistics == StatisticsSource::batch) return gate.has_value();
+  return updates(true);
+}
+
 #define ANACT_OPTION_ROW(type, member, standard, text)                      \
   Option{.name = #member,                                                   \
          .help = text,                                                      \
@@ -191,6 +204,10 @@ void validate(const Options& options) {
   validate(options.normalization());
   if (!(options.momentum > 0 && options.momentum <= 1)) {
     throw std::invalid_argument("ANAct: momentum is " + print(options.momentum) + "; it must be in (0, 1]");
+  }
+  if (options.init_batch && options.statistics != StatisticsSource::fixed) {
+    throw std::invalid_argument("ANAct: init_batch=on takes the first batch for statistics=fixed, not for statistics=" +
+                                write(options.statistics) + ", which follows every batch");
   }
   if (const auto& gate = options.gate; gate && !(gate->first >= 0 && gate->first < gate->second)) {
     throw std::invalid_argument("ANAct: the gate is " + print(*gate) + "; it must be 0 <= low < high");

@@ -77,17 +77,7 @@ ANAct NReLU() { return ANAct(ANActOptions("relu")); }
 
 namespace functional {
 
-torch::Tensor anact(const torch::Tensor& input, const ANActOptions& options) {
-  const auto scalar = torch::TensorOptions().dtype(torch::kFloat).device(input.device());
-  const auto normal = gaussian_statistics(options);
-  const ops::RunningStatistics running{
-      torch::full({}, normal.output_mean, scalar), torch::full({}, normal.output_square, scalar),
-      torch::full({}, normal.input_variance, scalar), torch::full({}, normal.backward_gain, scalar),
-      torch::zeros({}, scalar.dtype(torch::kLong))};
-  auto of_batch = options;
-  of_batch.statistics(StatisticsSource::batch).momentum(1).gate(std::nullopt);
-  return std::get<0>(nn::forward(input, torch::zeros({}, scalar), running, of_batch, true));
-}
+torch::Tensor anact(const torch::Tensor& input, const ANActOptions& options) { return normalize(input, options); }
 
 }  // namespace functional
 

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "ops/arguments.h"
+#include "ops/step.h"
 
 namespace anact::nn {
 namespace {
@@ -139,17 +140,22 @@ Activation catalogue_activation(const c10::IValue& name, const c10::IValue& para
   return ops::decode_activation({text.data(), text.size()}, parameters.toDoubleVector());
 }
 
-NormalizationOptions normalization(const c10::IValue& options) {
+const Options& options_of(const c10::IValue& options) {
   const auto& text = options.toStringRef();
-  return ops::decode_options({text.data(), text.size()}).normalization();
+  return ops::decode_options({text.data(), text.size()});
 }
 
-std::optional<Call> anact_forward(Arguments a, const IsParameter&) {
-  return ANActCall{.input = tensor(a[0]),
-                   .alpha = tensor(a[1]),
-                   .activation = catalogue_activation(a[7], a[8]),
-                   .custom = "",
-                   .normalization = normalization(a[9]),
+std::optional<Call> anact_step(Arguments a, const IsParameter&) {
+  using namespace ops;
+  const bool custom = a[step_parameters].isNone();
+  const Options& options = options_of(a[step_options]);
+  // Of an activation of the user's own only training measures, and what is not measured could not be shown.
+  if (custom && !(a[step_training].toBool() && options.updates(true))) return std::nullopt;
+  return ANActCall{.input = tensor(a[step_input]),
+                   .alpha = tensor(a[step_alpha]),
+                   .activation = custom ? Activation{} : catalogue_activation(a[step_activation], a[step_parameters]),
+                   .custom = custom ? a[step_activation].toStringRef() : "",
+                   .normalization = options.normalization(),
                    .statistics = std::nullopt};
 }
 
@@ -158,22 +164,11 @@ std::optional<Call> anact_evaluate(Arguments a, const IsParameter&) {
                    .alpha = tensor(a[1]),
                    .activation = catalogue_activation(a[6], a[7]),
                    .custom = "",
-                   .normalization = normalization(a[8]),
+                   .normalization = options_of(a[8]).normalization(),
                    .statistics = Statistics{.output_mean = tensor(a[2]).item<double>(),
                                             .output_square = tensor(a[3]).item<double>(),
                                             .input_variance = tensor(a[4]).item<double>(),
                                             .backward_gain = tensor(a[5]).item<double>()}};
-}
-
-// Only training measures, and what is not measured could not be shown.
-std::optional<Call> anact_custom_forward(Arguments a, const IsParameter&) {
-  if (!a[3].toBool()) return std::nullopt;
-  return ANActCall{.input = tensor(a[0]),
-                   .alpha = tensor(a[1]),
-                   .activation = {},
-                   .custom = a[2].toStringRef(),
-                   .normalization = {},
-                   .statistics = std::nullopt};
 }
 
 // What stands between layers.
@@ -299,8 +294,7 @@ const std::unordered_map<std::string_view, Decode>& table() {
       {"aten::hardtanh", with_two_parameters<hardtanh>},
       {"aten::hardtanh_", with_two_parameters<hardtanh>},
       {"aten::softshrink", with_parameter<softshrink>},
-      {"anact::forward", anact_forward},
-      {"anact::custom_forward", anact_custom_forward},
+      {ops::kStepName, anact_step},
       {"anact::evaluate", anact_evaluate},
       {"aten::add", sum},
       {"aten::add_", sum},

@@ -49,7 +49,7 @@ struct ActivationCall {
   Activation activation;
 };
 
-// anact::forward, anact::evaluate, and anact::custom_forward in training.
+// anact::step and anact::evaluate.
 struct ANActCall {
   at::Tensor input;
   at::Tensor alpha;
@@ -57,7 +57,7 @@ struct ANActCall {
   std::string
       custom;  // the name of an activation of the user's own, in place of `activation`; of that, f' is not known
   NormalizationOptions normalization;
-  std::optional<Statistics> statistics;  // of anact::evaluate, which does not return its factors
+  std::optional<Statistics> statistics;  // of anact::evaluate, which does not return its map
 };
 
 struct SumCall {

@@ -55,10 +55,9 @@ bool has_values(const at::Tensor& tensor) {
 
 // For each unit whether it is dead: no sample and no place of the batch has a slope.
 at::Tensor dead_units(const at::Tensor& x, const Activation& activation, bool channels_second) {
-  const auto alpha = at::zeros({1}, x.options().dtype(at::kFloat).memory_format(std::nullopt));
-  const auto factors = ops::to_tensor(Factors{}).to(x.device());
+  const auto map = ops::to_tensor(Factors{}).to(x.device());
   const auto slope = [&](const at::Tensor& part) {
-    return std::get<0>(ops::backward(at::ones_like(part), part, alpha, factors, activation)).abs();
+    return std::get<0>(ops::apply_backward(at::ones_like(part), part, map, activation)).abs();
   };
   if (x.dim() < 2) return slope(x).flatten() < kDeadSlope;
   const std::int64_t unit = channels_second ? 1 : x.dim() - 1;
@@ -578,8 +577,8 @@ class VarianceProbe::State {
     if (call.statistics) {
       used = factors(*call.statistics, alpha, call.normalization);
     } else {
-      used = ops::to_factors(function.outputs()[2].toTensor().cpu());
-      if (const auto moments = function.outputs()[1].toTensor(); moments.numel() == ops::kMomentsSize) {
+      used = ops::to_factors(function.outputs()[1].toTensor().cpu());
+      if (const auto moments = function.outputs()[2].toTensor(); moments.defined()) {
         context.activation = ops::to_moments(moments.cpu());
         row.activation.merge(context.activation);
       } else {

@@ -4,7 +4,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include "anact/gaussian.h"
@@ -47,20 +46,27 @@ Statistics gaussian_statistics(const ANActOptions& options) {
   return last->second;
 }
 
-std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Tensor& input, const torch::Tensor& alpha,
-                                                                const ops::RunningStatistics& running,
-                                                                const ANActOptions& options, bool training) {
+torch::Tensor step(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
+                   const torch::Tensor& num_skipped, const ANActOptions& options, bool training) {
   const auto of = [&](const auto& activation) {
-    return ops::forward(input, alpha, running, activation, options.values(), training);
+    return ops::step(input, alpha, running, num_skipped, activation, options.values(), training);
   };
   return options.custom() ? of(*options.custom()) : of(options.activation());
 }
 
-torch::Tensor step(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
-                   const torch::Tensor& num_skipped, const ANActOptions& options, bool training) {
-  auto [output, moments, factors] = forward(input, alpha, running, options, training);
-  if (training) ops::update_statistics(running, num_skipped, moments, options.values());
-  return output;
+torch::Tensor normalize(const torch::Tensor& input, const ANActOptions& options) {
+  const auto scalar = torch::TensorOptions()
+                          .dtype(input.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat)
+                          .device(input.device());
+  const auto normal = gaussian_statistics(options);
+  const auto count = scalar.dtype(torch::kLong);
+  const ops::RunningStatistics running{torch::full({}, normal.output_mean, scalar),
+                                       torch::full({}, normal.output_square, scalar),
+                                       torch::full({}, normal.input_variance, scalar),
+                                       torch::full({}, normal.backward_gain, scalar), torch::zeros({}, count)};
+  auto of_batch = options;
+  of_batch.statistics(StatisticsSource::batch).init_batch(false).momentum(1).gate(std::nullopt);
+  return step(input, torch::zeros({}, scalar), running, torch::zeros({}, count), of_batch, /*training=*/true);
 }
 
 }  // namespace anact::nn

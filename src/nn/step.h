@@ -3,10 +3,8 @@
 
 #include <torch/types.h>
 
-#include <tuple>
-
 #include "anact/nn.h"
-#include "ops/anact.h"
+#include "ops/step.h"
 
 namespace anact::nn {
 
@@ -14,13 +12,11 @@ namespace anact::nn {
 // finite.
 [[nodiscard]] Statistics gaussian_statistics(const ANActOptions& options);
 
-// ops::forward with what the options say.
-std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> forward(const torch::Tensor& input, const torch::Tensor& alpha,
-                                                                const ops::RunningStatistics& running,
-                                                                const ANActOptions& options, bool training);
-
 // y; in training, `running` and `num_skipped` are updated in place.
 torch::Tensor step(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
                    const torch::Tensor& num_skipped, const ANActOptions& options, bool training);
+
+// y of the input's own statistics, with alpha = 0: what the functional form returns.
+torch::Tensor normalize(const torch::Tensor& input, const ANActOptions& options);
 
 }  // namespace anact::nn

@@ -1,12 +1,15 @@
 // The dispatcher's operators. In Python they are torch.ops.anact.*.
 //
-//   anact::forward              y, the batch's moments, and the factors that made y
-//   anact::backward             the gradients of the input and of alpha
-//   anact::evaluate             y in evaluation, which whoever traces it sees as plain operators of ATen
-//   anact::update_statistics_   takes a batch's moments into the running statistics, in place
+//   anact::measure          a batch's moments
+//   anact::factors          the map (scale, offset) of the statistics, the options and alpha
+//   anact::apply            y = scale * f(x) + offset, and the moments in the same pass
+//   anact::apply_backward   the gradients of the input and of the map
+//   anact::update_          takes a batch's moments into the running statistics, in place
+//   anact::step             a module's training step: those above, one after the other, as whoever traces it sees them
+//   anact::evaluate         y in evaluation, which whoever traces it sees as plain operators of ATen
 //
-// forward changes nothing: a step calls update_statistics_ after it. That separation keeps gradients right under graph
-// capture, where a buffer saved for backward and updated later would be read in its updated state.
+// None but update_, and with it step, changes anything. That separation keeps gradients right under graph capture,
+// where a buffer saved for backward and updated later would be read in its updated state.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -36,48 +39,51 @@ struct RunningStatistics {
 
 // Layout of the 1-dimensional float64 tensor `moments`; the members of anact::Moments in order.
 inline constexpr std::int64_t kMomentsSize = 6;
-// Layout of the 1-dimensional float64 tensor `factors`; the members of anact::Factors in order.
-inline constexpr std::int64_t kFactorsSize = 4;
+// Layout of the 1-dimensional float64 tensor `map`: scale, offset, and the centre that the offset holds times the
+// scale, by which alpha moves the offset: d offset / d alpha = -centre * d scale / d alpha.
+inline constexpr std::int64_t kMapSize = 3;
 
-// y = scale * f(input) + offset.
+// The moments of an input of any shape, strides and floating type: kMomentsSize elements, without a gradient; of an
+// empty one they are 0. The same bits for every number of threads. With `unless`, an int64 scalar, nothing is read and
+// the moments are those of an empty input where it is not 0; but within a backward pass, where the moments tell which
+// pass it is that runs again.
+at::Tensor measure(const at::Tensor& input, const Activation& activation,
+                   const std::optional<at::Tensor>& unless = std::nullopt);
+
+// The map of one step: kMapSize elements, differentiable in alpha (floating, a scalar or of shape [1]); the statistics
+// are constants to the gradient.
 //
-// input: any shape, strides and floating type; alpha: floating, a scalar or of shape [1].
-// Returns (output, moments, factors): output has the input's shape and type, and its strides when the input is dense
-// and does not overlap (contiguous, channels_last, …), contiguous otherwise. moments has kMomentsSize elements in
-// training and none in evaluation; an empty input has moments of 0.
-//
-// In evaluation (training false), for `previous` and for `fixed` the factors come from `running` as it is. For
-// `running` and `batch` they come from this batch, with it taken in or alone, and so they do for `previous` while
-// `running` has tracked no batch; a batch that accepts() refuses leaves `running` in force. `known_factors`, when
-// given, are used as they are. A training pass that runs within a backward pass is one that runs again (activation
-// checkpointing): it uses the factors of the first one. The gradient takes the factors for constants, except for alpha.
-// Double backward works through the plain version.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
-                                                       const RunningStatistics& running, const Activation& activation,
-                                                       const Options& options, bool training,
-                                                       const std::optional<at::Tensor>& known_factors = std::nullopt);
+// Without `moments`, that is in evaluation and for statistics that are never updated, it is made from `running` as it
+// is. With them, for `running` and `batch` it is made from this batch, with it taken in or alone, and so it is for
+// `previous` and for init_batch while `running` has tracked no batch; a batch that accepts() refuses, and moments of an
+// empty input, leave `running` in force. Within a backward pass it is the map of the first pass with the same moments
+// (see find_pass).
+at::Tensor factors(const at::Tensor& alpha, const RunningStatistics& running, const std::optional<at::Tensor>& moments,
+                   const Options& options);
 
-// The same for an activation of the user's own, in plain ATen; no operator of the dispatcher.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& alpha,
-                                                       const RunningStatistics& running,
-                                                       const CustomActivation& activation, const Options& options,
-                                                       bool training,
-                                                       const std::optional<at::Tensor>& known_factors = std::nullopt);
+// y = scale * f(input) + offset, differentiable in input and map; double backward works through the plain version.
+// Returns (output, moments): output has the input's shape and type, and its strides when the input is dense and does
+// not overlap (contiguous, channels_last, …), contiguous otherwise. moments are those of measure() if `measure`, and
+// have no element otherwise.
+std::tuple<at::Tensor, at::Tensor> apply(const at::Tensor& input, const at::Tensor& map, const Activation& activation,
+                                         bool measure);
 
-// The gradients of input and alpha: grad * scale * f'(input), and the sum of grad * scale_slope * (f(input) - centre).
-std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
-                                            const at::Tensor& factors, const Activation& activation);
-std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
-                                            const at::Tensor& factors, const CustomActivation& activation);
-
-// The sums of f over `input`, of any shape and floating type; alone, without an output where a kernel can (on the CPU).
-// The same bits for every number of threads.
-[[nodiscard]] Moments moments_of(const at::Tensor& input, const Activation& activation = {});
+// (grad * scale * f'(input), [sum of grad * f(input), sum of grad, 0]).
+std::tuple<at::Tensor, at::Tensor> apply_backward(const at::Tensor& grad, const at::Tensor& input,
+                                                  const at::Tensor& map, const Activation& activation);
 
 // Takes `moments` into `running`, in place. A batch that accepts() refuses changes nothing but adds 1 to `num_skipped`
 // (int64, 0-dimensional); an empty batch changes nothing at all, and neither does a call within a backward pass or one
-// for `fixed`.
-void update_statistics(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
-                       const Options& options);
+// for `fixed`. Where the step may run again, it keeps `map` for that, under the module's `alpha`.
+void update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
+            const at::Tensor& alpha, const at::Tensor& map, const Options& options);
+
+// apply() with the map of factors() for `running` as it is, as plain operators of ATen, so that what is exported runs
+// without this library. num_batches_tracked has no meaning.
+at::Tensor evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                    const Activation& activation, const Options& options);
+
+// measure() as numbers. Waits for the device.
+[[nodiscard]] Moments moments_of(const at::Tensor& input, const Activation& activation = {});
 
 }  // namespace anact::ops

@@ -11,7 +11,7 @@
 namespace anact::ops {
 namespace {
 
-std::string_view text(c10::string_view value) { return {value.data(), value.size()}; }
+std::string_view text(Name value) { return {value.data(), value.size()}; }
 
 bool is_supported(at::ScalarType type) {
   return type == at::kDouble || type == at::kFloat || type == at::kBFloat16 || type == at::kHalf;
@@ -38,14 +38,9 @@ void check_count(const at::Tensor& num_batches_tracked) {
                    "anact: num_batches_tracked must be an int64 scalar");
 }
 
-void check_factors(const at::Tensor& factors) {
-  TORCH_CHECK_VALUE(factors.sym_numel() == kFactorsSize && factors.scalar_type() == at::kDouble,
-                    "anact: factors must be ", kFactorsSize, " elements of float64");
-}
-
 }  // namespace
 
-Activation decode_activation(c10::string_view name, at::ArrayRef<double> parameters) {
+Activation decode_activation(Name name, Parameters parameters) {
   const std::string_view wanted = text(name);
   for (const ActivationInfo& info : activation_catalogue()) {
     if (info.name != wanted) continue;
@@ -59,11 +54,11 @@ Activation decode_activation(c10::string_view name, at::ArrayRef<double> paramet
   return parse_activation(wanted);
 }
 
-at::ArrayRef<double> encode_parameters(const Activation& activation) {
+Parameters encode_parameters(const Activation& activation) {
   return {activation.parameters.data(), activation_info(activation.kind).parameters.size()};
 }
 
-const Options& decode_options(c10::string_view given) {
+const Options& decode_options(Name given) {
   // A network has one set of options or a few.
   constexpr std::size_t kMost = 16;
   thread_local std::deque<std::pair<std::string, Options>> known;
@@ -76,7 +71,7 @@ const Options& decode_options(c10::string_view given) {
   return known.emplace_front(wanted, options).second;
 }
 
-c10::string_view encode_options(const Options& options) {
+Name encode_options(const Options& options) {
   constexpr std::size_t kMost = 16;
   thread_local std::deque<std::pair<Options, std::string>> known;
   for (const auto& [read, written] : known) {
@@ -87,55 +82,62 @@ c10::string_view encode_options(const Options& options) {
   return {written.data(), written.size()};
 }
 
-void check_evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                    const Options& options) {
+void check_input(const at::Tensor& input) {
   TORCH_CHECK_TYPE(is_supported(input.scalar_type()), "anact: the input is ", input.scalar_type(),
                    "; it must be float64, float32, bfloat16 or float16");
+}
+
+void check_unless(const std::optional<at::Tensor>& unless) {
+  TORCH_CHECK_TYPE(!unless || (unless->scalar_type() == at::kLong && unless->dim() == 0),
+                   "anact: unless must be an int64 scalar");
+}
+
+void check_factors(const at::Tensor& alpha, const RunningStatistics& running, const Options& options) {
   TORCH_CHECK_TYPE(at::isFloatingType(alpha.scalar_type()), "anact: alpha is ", alpha.scalar_type(),
                    "; it must be of a floating type");
   TORCH_CHECK_VALUE(alpha.dim() == 0 || (alpha.dim() == 1 && alpha.size(0) == 1), "anact: alpha has shape ",
                     alpha.sizes(), "; it must be a scalar or of shape [1]");
   check_running(running);
-  TORCH_CHECK(input.device() == running.output_mean.device(), "anact: the input is on ", input.device(),
-              " but the statistics are on ", running.output_mean.device());
+  if (running.num_batches_tracked.defined()) check_count(running.num_batches_tracked);
   validate(options);
 }
 
-void check_forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                   const ForwardConfiguration& configuration) {
-  check_evaluate(input, alpha, running, configuration.options);
-  check_count(running.num_batches_tracked);
-  if (configuration.known_factors) check_factors(*configuration.known_factors);
+void check_moments(const at::Tensor& moments) {
+  TORCH_CHECK_VALUE(moments.sym_numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
+                    "anact: moments must be ", kMomentsSize, " elements of float64");
 }
 
-ForwardConfiguration decode_forward(ANACT_FORWARD_PARAMETERS) {
-  // For decode_activation.
-  (void)activation;
-  (void)parameters;
-  ForwardConfiguration result{.options = decode_options(options), .training = training, .known_factors = known_factors};
-  check_forward(input, alpha, ANACT_RUNNING, result);
-  return result;
+void check_map(const at::Tensor& map) {
+  TORCH_CHECK_VALUE(map.sym_numel() == kMapSize && map.scalar_type() == at::kDouble, "anact: map must be ", kMapSize,
+                    " elements of float64");
 }
 
-void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& factors) {
+void check_device(const at::Tensor& input, const at::Tensor& other, const char* is_on) {
+  TORCH_CHECK(input.device() == other.device(), "anact: the input is on ", input.device(), " but the ", is_on, " ",
+              other.device());
+}
+
+void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map) {
   TORCH_CHECK_VALUE(grad.sym_sizes() == input.sym_sizes(), "anact: the gradient has shape ", grad.sym_sizes(),
                     ", the input ", input.sym_sizes());
   TORCH_CHECK_TYPE(grad.scalar_type() == input.scalar_type(), "anact: the gradient is ", grad.scalar_type(),
                    ", the input ", input.scalar_type());
-  check_factors(factors);
+  check_map(map);
 }
 
-void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
-                  const Options& options) {
+void check_counts(const RunningStatistics& running, const at::Tensor& num_skipped) {
   for (const auto* tensor : {&running.num_batches_tracked, &num_skipped}) {
     TORCH_CHECK(tensor->device() == running.output_mean.device(), "anact: a count of batches is on ", tensor->device(),
                 " but the statistics are on ", running.output_mean.device());
+    TORCH_CHECK_TYPE(tensor->scalar_type() == at::kLong && tensor->dim() == 0,
+                     "anact: num_batches_tracked must be an int64 scalar, and so must num_batches_skipped");
   }
+}
+
+void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const Options& options) {
   check_running(running);
-  check_count(running.num_batches_tracked);
+  check_counts(running, num_skipped);
   validate(options);
-  TORCH_CHECK_VALUE(moments.sym_numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
-                    "anact: moments must be ", kMomentsSize, " elements of float64");
 }
 
 at::Tensor empty_output(const at::Tensor& input) {

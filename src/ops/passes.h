@@ -1,16 +1,11 @@
-// What training's forward passes found and used, for those that run again.
+// The affine maps of training's forward passes, for those that run again.
 //
 // Activation checkpointing, and a captured graph that computes activations anew, run a forward pass a second time
-// within the backward pass. By then the running statistics have moved; the same gradient needs the same factors, and
-// the statistics must not move twice. The operators see to both themselves, so that it holds however they are called.
+// within the backward pass. By then the running statistics have moved; the same gradient needs the same map, and the
+// statistics must not move twice. The operators see to both themselves, so that it holds however they are called.
 #pragma once
 
 #include <ATen/core/Tensor.h>
-
-#include <optional>
-
-#include "anact/moments.h"
-#include "anact/normalization.h"
 
 namespace anact::ops {
 
@@ -21,16 +16,17 @@ namespace anact::ops {
 // nothing need be kept.
 [[nodiscard]] bool may_run_again();
 
-// Keeps a training pass: the statistics by which its module is known, what it found, what it used. The oldest of 4096
-// is forgotten. Safe from any thread.
-void remember_pass(const at::Tensor& output_mean, const Moments& moments, const Factors& factors);
-// The same on another device, which is not waited for.
-void remember_pass(const at::Tensor& output_mean, const at::Tensor& moments, const at::Tensor& factors);
+// How many passes of a module are kept; the oldest is forgotten.
+inline constexpr std::int64_t kPassesKept = 16384;
 
-// The factors of the pass that runs again: of those with these statistics and this number of elements the one whose
-// moments are nearest (a compiler may round the input otherwise the second time), the latest of equals; else of those
-// of any module the latest with the same moments, since a captured graph may have copied the statistics. Two passes of
-// one module over the same values cannot be told apart: the later one's factors serve for both.
-[[nodiscard]] std::optional<Factors> find_pass(const at::Tensor& output_mean, const Moments& moments);
+// Keeps a pass of the module whose parameter `alpha` is: `moments`, by which it is found, and its `map`, both on one
+// device, which is not waited for. What was kept under an earlier value of alpha is forgotten: after a step of the
+// optimizer no pass runs again. Safe from any thread.
+void remember_pass(const at::Tensor& alpha, const at::Tensor& moments, const at::Tensor& map);
+
+// The map of the pass of this module with these moments, bit for bit, found on their device without waiting for it.
+// Where several have them, a backward pass asks for the latest first, and so they are given. Throws c10::Error if there
+// is none; on another device than the CPU, that device fails its assertion.
+[[nodiscard]] at::Tensor find_pass(const at::Tensor& alpha, const at::Tensor& moments);
 
 }  // namespace anact::ops

@@ -1,4 +1,4 @@
-// Moments and factors as the operators pass them: 1-dimensional float64 tensors on the CPU.
+// Moments and maps as the operators pass them: 1-dimensional float64 tensors on the CPU.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -32,11 +32,12 @@ inline Moments to_moments(const at::Tensor& tensor) {
           .slope_square_sum = m[5]};
 }
 
-inline Factors to_factors(const at::Tensor& tensor) {
-  const double* f = tensor.const_data_ptr<double>();
-  return {.scale = f[0], .offset = f[1], .centre = f[2], .scale_slope = f[3]};
-}
+// (scale, offset, centre); see ops/anact.h.
+inline at::Tensor to_tensor(const Factors& f) { return to_tensor({f.scale, f.offset, f.centre}); }
 
-inline at::Tensor to_tensor(const Factors& f) { return to_tensor({f.scale, f.offset, f.centre, f.scale_slope}); }
+inline Factors to_factors(const at::Tensor& map) {
+  const double* f = map.const_data_ptr<double>();
+  return {.scale = f[0], .offset = f[1], .centre = f[2]};
+}
 
 }  // namespace anact::ops

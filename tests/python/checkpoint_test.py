@@ -151,6 +151,60 @@ def test_many_calls_of_one_module_before_the_backward_pass(use_reentrant):
 
 
 @reentrant
+def test_ten_thousand_passes_are_exact(use_reentrant):
+    passes = 10_000
+    batches = torch.randn(passes, 5, generator=torch.Generator().manual_seed(3))
+    batches *= torch.linspace(0.5, 2, passes)[:, None]
+    results = []
+    for again in (False, True):
+        act = ANAct("silu", momentum=0.1)
+        x = batches.clone().requires_grad_()
+        outputs = [
+            checkpoint(act, row, use_reentrant=use_reentrant) if again else act(row)
+            for row in x.unbind()
+        ]
+        torch.stack(outputs).square().sum().backward()
+        results.append((x.grad, act.alpha.grad, *act.buffers()))
+    for got, want in zip(*results):
+        assert torch.equal(got, want)
+
+
+@reentrant
+def test_the_same_batch_several_times(use_reentrant):
+    """Nothing tells these passes apart but their order."""
+
+    def run(model, x):
+        return sum(
+            checkpoint(model, x, use_reentrant=use_reentrant) * weight
+            for weight in (1, 10, 100)
+        )
+
+    def plain(model, x):
+        return sum(model(x) * weight for weight in (1, 10, 100))
+
+    # Of the same parts in another order.
+    assert_same_steps(run, plain=plain, exact=False)
+
+
+def test_a_pass_that_is_no_second_one_is_an_error():
+    act = ANAct("silu")
+
+    class Rerun(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return act(x)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return act(grad)
+
+    y = Rerun.apply(torch.randn(4, requires_grad=True))
+    with pytest.raises(RuntimeError, match="found no first pass with the same input"):
+        y.sum().backward()
+    assert act.num_batches_tracked == 1
+
+
+@reentrant
 def test_two_forward_passes_then_their_backward_passes(use_reentrant):
     def run(model, x):
         first, second = x, x * 2
@@ -221,9 +275,9 @@ def test_autocast(use_reentrant):
 
 @pytest.mark.parametrize("policy", ["save", "recompute"])
 def test_selective_checkpointing(policy):
-    """Whether anact::forward is among what is saved or among what runs again."""
+    """Whether anact::apply is among what is saved or among what runs again."""
     saved = (
-        torch.ops.anact.forward.default
+        torch.ops.anact.apply.default
         if policy == "save"
         else torch.ops.aten.addmm.default
     )

@@ -776,7 +776,7 @@ def test_function_transforms_in_training_are_refused(x):
     before = snapshot(module)
     with pytest.raises(RuntimeError, match="functorch transforms"):
         torch.func.grad(lambda at: module(at).sum())(x)
-    with pytest.raises(RuntimeError, match="update_statistics_"):
+    with pytest.raises(RuntimeError, match="update_"):
         torch.func.vmap(module)(x)
     with pytest.raises(NotImplementedError, match="forward-mode"):
         torch.func.jvp(module, (x,), (x,))

@@ -1,13 +1,11 @@
 // The operators on the CPU: the fused kernels where there is one, the plain version elsewhere.
 
-#include "ops/fallback/anact.h"
+#include "ops/cpu/anact.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/zeros.h>
 #include <sys/mman.h>
 #include <torch/library.h>
 #include <unistd.h>
@@ -17,10 +15,11 @@
 
 #include "kernels/kernels.h"
 #include "ops/arguments.h"
+#include "ops/fallback/anact.h"
 #include "ops/passes.h"
 #include "ops/tensors.h"
 
-namespace anact::ops {
+namespace anact::ops::cpu {
 namespace {
 
 // Blocks to a task: below 32 Ki elements a second thread costs more than it saves.
@@ -79,10 +78,6 @@ bool visit_type(at::ScalarType dtype, Visit visit) {
   }
 }
 
-bool fused(const at::Tensor& input, ActivationKind kind) {
-  return visit_type(input.scalar_type(), [](auto*) {}) && kernels::has_kernel(kind);
-}
-
 // Readies the memory of an output, and says whether to store past the caches.
 //
 // Fresh memory, which glibc's malloc takes anew for every big tensor, costs more in page faults than the pass itself:
@@ -134,51 +129,95 @@ void pass(const Activation& activation, const at::Tensor& input, const Factors& 
   for (const Moments& part : parts) moments->merge(part);
 }
 
-ForwardResult forward_cpu(ANACT_FORWARD_PARAMETERS) {
-  const auto chosen = decode_activation(activation, parameters);
-  const auto configuration = decode_forward(ANACT_FORWARD_ARGUMENTS);
-  if (!fused(input, chosen.kind)) return fallback::forward(ANACT_FORWARD_ARGUMENTS);
-
-  const auto dense = input.is_non_overlapping_and_dense() ? input : input.contiguous();
-  Moments moments;
-  Statistics used = read(ANACT_RUNNING);
-  const auto tracked = *num_batches_tracked.const_data_ptr<std::int64_t>();
-  const bool uses_batch = configuration.uses_batch(tracked == 0);
-  if (uses_batch && dense.numel() > 0) {
-    pass(chosen, dense, {}, nullptr, &moments);
-    const Statistics batch = to_statistics(moments);
-    const auto [momentum, gate_low, gate_high] = configuration.options.update();
-    if (accepts(used, batch, gate_low, gate_high)) {
-      const bool alone = configuration.options.statistics == StatisticsSource::batch;
-      used = alone ? batch : blend(used, batch, batch_weight(tracked, momentum));
-    }
-  }
-  Factors map =
-      known_factors ? to_factors(*known_factors) : factors(used, read(alpha), configuration.options.normalization());
-  bool measure = training && !uses_batch;
-  const bool again = training && !known_factors && runs_again();
-  if (again) {
-    // The moments tell which pass this is; only then are the factors known.
-    if (measure) pass(chosen, dense, {}, nullptr, &moments);
-    measure = false;
-    map = find_pass(output_mean, moments).value_or(map);
-  }
-  const auto output = at::empty_like(dense);
-  pass(chosen, dense, map, &output, measure ? &moments : nullptr);
-  if (training && !known_factors && !again && may_run_again()) remember_pass(output_mean, moments, map);
-  return {output, training ? to_tensor(moments) : at::empty({0}, at::kDouble), to_tensor(map)};
+// The memory of the input, each element once and in its order.
+at::Tensor to_dense(const at::Tensor& input) {
+  return input.is_non_overlapping_and_dense() ? input : input.contiguous();
 }
 
-BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
-  const auto chosen = decode_activation(activation, parameters);
-  if (!fused(input, chosen.kind)) return fallback::backward(ANACT_BACKWARD_ARGUMENTS);
-  check_backward(grad, input, factors);
+Moments measure(const at::Tensor& dense, const Activation& activation) {
+  Moments moments;
+  pass(activation, dense, {}, nullptr, &moments);
+  return moments;
+}
 
-  const auto dense = input.is_non_overlapping_and_dense() ? input : input.contiguous();
+// The statistics that a step goes by, of those in force and of its batch.
+Statistics statistics_of(const Statistics& running, std::int64_t tracked, const Moments& moments,
+                         const Options& options) {
+  if (moments.count == 0 || !options.uses_batch(tracked == 0)) return running;
+  const Statistics batch = to_statistics(moments);
+  const auto [momentum, gate_low, gate_high] = options.update();
+  if (!accepts(running, batch, gate_low, gate_high)) return running;
+  if (options.statistics == StatisticsSource::batch) return batch;
+  return blend(running, batch, batch_weight(tracked, momentum));
+}
+
+void update(const RunningStatistics& running, const at::Tensor& num_skipped, const Moments& moments,
+            const Options& options) {
+  auto* tracked = running.num_batches_tracked.mutable_data_ptr<std::int64_t>();
+  if (moments.count == 0 || !options.updates(*tracked == 0)) return;
+  const auto [momentum, gate_low, gate_high] = options.update();
+  const Statistics old = read(running);
+  const Statistics fresh = to_statistics(moments);
+  if (!accepts(old, fresh, gate_low, gate_high)) {
+    ++*num_skipped.mutable_data_ptr<std::int64_t>();
+    return;
+  }
+  const Statistics mixed = blend(old, fresh, batch_weight(*tracked, momentum));
+  write(running.output_mean, mixed.output_mean);
+  write(running.output_square, mixed.output_square);
+  write(running.input_variance, mixed.input_variance);
+  write(running.backward_gain, mixed.backward_gain);
+  ++*tracked;
+}
+
+std::int64_t count_of(const at::Tensor& num_batches) { return *num_batches.const_data_ptr<std::int64_t>(); }
+
+at::Tensor measure_cpu(const at::Tensor& input, Name activation, Parameters parameters,
+                       const std::optional<at::Tensor>& unless) {
+  const auto chosen = decode_activation(activation, parameters);
+  if (!fused(input, chosen)) return fallback::measure(input, activation, parameters, unless);
+  check_unless(unless);
+  if (unless && count_of(*unless) != 0 && !runs_again()) return to_tensor(Moments{});
+  return to_tensor(measure(to_dense(input), chosen));
+}
+
+at::Tensor factors_cpu(const at::Tensor& alpha, const at::Tensor& output_mean, const at::Tensor& output_square,
+                       const at::Tensor& input_variance, const at::Tensor& backward_gain,
+                       const at::Tensor& num_batches_tracked, const std::optional<at::Tensor>& moments, Name options) {
+  const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
+  const Options& chosen = decode_options(options);
+  check_factors(alpha, running, chosen);
+  if (moments) check_moments(*moments);
+  if (moments && runs_again() && chosen.follows()) return find_pass(alpha, *moments);
+  Statistics used = read(running);
+  if (moments) used = statistics_of(used, count_of(num_batches_tracked), to_moments(*moments), chosen);
+  return to_tensor(factors(used, read(alpha), chosen.normalization()));
+}
+
+TensorPair apply_cpu(const at::Tensor& input, const at::Tensor& map, Name activation, Parameters parameters,
+                     bool measure) {
+  const auto chosen = decode_activation(activation, parameters);
+  if (!fused(input, chosen)) return fallback::apply(input, map, activation, parameters, measure);
+  check_map(map);
+  check_device(input, map, "map is on");
+  const auto dense = to_dense(input);
+  const auto output = at::empty_like(dense);
+  Moments moments;
+  pass(chosen, dense, to_factors(map), &output, measure ? &moments : nullptr);
+  return {output, measure ? to_tensor(moments) : at::empty({0}, at::kDouble)};
+}
+
+TensorPair apply_backward_cpu(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map, Name activation,
+                              Parameters parameters) {
+  const auto chosen = decode_activation(activation, parameters);
+  if (!fused(input, chosen)) return fallback::apply_backward(grad, input, map, activation, parameters);
+  check_backward(grad, input, map);
+
+  const auto dense = to_dense(input);
   const auto grad_input = at::empty_like(dense);
   // Element i of every tensor must be the same element.
   const auto g = grad.strides() == dense.strides() ? grad : at::empty_like(dense).copy_(grad);
-  const Factors map = to_factors(factors);
+  const double scale = to_factors(map).scale;
   std::vector<kernels::GradientSums> parts(kernels::block_count(static_cast<std::size_t>(dense.numel())));
   visit_type(dense.scalar_type(), [&]<class T>(T*) {
     const auto* x = static_cast<const T*>(dense.const_data_ptr());
@@ -186,7 +225,7 @@ BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
     auto* dx = static_cast<T*>(grad_input.mutable_data_ptr());
     const bool streaming = prepare(grad_input);
     over_blocks(dense.numel(), [&](std::int64_t first, std::size_t count, std::int64_t block) {
-      kernels::backward(chosen, x + first, dy + first, count, map.scale, dx + first, parts.data() + block, streaming);
+      kernels::backward(chosen, x + first, dy + first, count, scale, dx + first, parts.data() + block, streaming);
     });
   });
   kernels::GradientSums sums;
@@ -194,58 +233,60 @@ BackwardResult backward_cpu(ANACT_BACKWARD_PARAMETERS) {
     sums.gradient += part.gradient;
     sums.gradient_value += part.gradient_value;
   }
-  auto grad_alpha = at::empty(alpha.sizes(), alpha.options());
-  const double total = map.scale_slope * (sums.gradient_value - map.centre * sums.gradient);
-  if (grad_alpha.scalar_type() == at::kFloat || grad_alpha.scalar_type() == at::kDouble) {
-    write(grad_alpha, total);
-  } else {
-    grad_alpha.fill_(total);
-  }
-  return {grad_input, grad_alpha};
+  return {grad_input, to_tensor({sums.gradient_value, sums.gradient, 0})};
 }
 
-void update_statistics_cpu(ANACT_UPDATE_PARAMETERS) {
+void update_cpu(const at::Tensor& output_mean, const at::Tensor& output_square, const at::Tensor& input_variance,
+                const at::Tensor& backward_gain, const at::Tensor& num_batches_tracked, const at::Tensor& num_skipped,
+                const at::Tensor& moments, const at::Tensor& alpha, const at::Tensor& map, Name options) {
+  const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
   const Options& chosen = decode_options(options);
-  check_update(ANACT_RUNNING, num_skipped, moments, chosen);
-  const Moments batch = to_moments(moments);
-  if (batch.count == 0 || chosen.statistics == StatisticsSource::fixed || runs_again()) return;
-  const auto [momentum, gate_low, gate_high] = chosen.update();
-  const Statistics old = read(ANACT_RUNNING);
-  const Statistics fresh = to_statistics(batch);
-  if (!accepts(old, fresh, gate_low, gate_high)) {
-    ++*num_skipped.mutable_data_ptr<std::int64_t>();
-    return;
-  }
-  auto* tracked = num_batches_tracked.mutable_data_ptr<std::int64_t>();
-  const Statistics mixed = blend(old, fresh, batch_weight(*tracked, momentum));
-  write(output_mean, mixed.output_mean);
-  write(output_square, mixed.output_square);
-  write(input_variance, mixed.input_variance);
-  write(backward_gain, mixed.backward_gain);
-  ++*tracked;
+  check_update(running, num_skipped, chosen);
+  check_moments(moments);
+  check_map(map);
+  if (runs_again()) return;
+  if (chosen.follows() && may_run_again()) remember_pass(alpha, moments, map);
+  update(running, num_skipped, to_moments(moments), chosen);
 }
 
 }  // namespace
 
-Moments moments_of(const at::Tensor& input, const Activation& activation) {
+bool fused(const at::Tensor& input, const Activation& activation) {
+  return visit_type(input.scalar_type(), [](auto*) {}) && kernels::has_kernel(activation.kind);
+}
+
+StepResult step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                const at::Tensor& num_skipped, const Activation& activation, const Options& options, bool training) {
+  const auto dense = to_dense(input);
+  const bool second = training && options.follows() && runs_again();
+  const auto tracked = count_of(running.num_batches_tracked);
+  const bool uses_batch = training && options.uses_batch(tracked == 0);
   Moments moments;
-  if (input.numel() == 0) return moments;
-  if (input.is_cpu() && fused(input, activation.kind)) {
-    pass(activation, input.is_non_overlapping_and_dense() ? input : input.contiguous(), {}, nullptr, &moments);
-    return moments;
+  if (second || uses_batch) moments = measure(dense, activation);
+  Factors map;
+  if (second) {
+    map = to_factors(find_pass(alpha, to_tensor(moments)));
+  } else {
+    Statistics used = read(running);
+    if (uses_batch) used = statistics_of(used, tracked, moments, options);
+    map = factors(used, read(alpha), options.normalization());
   }
-  const auto scalar = input.options().dtype(at::kFloat).memory_format(std::nullopt);
-  const auto one = at::ones({}, scalar);
-  const RunningStatistics unused{one, one, one, one, at::zeros({}, scalar.dtype(at::kLong))};
-  const auto result = forward(input, at::zeros({1}, scalar), unused, activation, Options{}, /*training=*/true,
-                              to_tensor(Factors{}).to(input.device()));
-  return to_moments(std::get<1>(result).cpu());
+  const bool first = training && !runs_again();
+  const bool updates = first && options.updates(tracked == 0);
+  const bool keeps = first && options.follows() && may_run_again();
+  StepResult result{at::empty_like(dense), to_tensor(map), {}};
+  pass(activation, dense, map, &result.output, (updates || keeps) && !uses_batch ? &moments : nullptr);
+  if (keeps) remember_pass(alpha, to_tensor(moments), result.map);
+  if (updates) update(running, num_skipped, moments, options);
+  return result;
 }
 
 TORCH_LIBRARY_IMPL(anact, CPU, m) {
-  m.impl("forward", &forward_cpu);
-  m.impl("backward", &backward_cpu);
-  m.impl("update_statistics_", &update_statistics_cpu);
+  m.impl("measure", &measure_cpu);
+  m.impl("factors", &factors_cpu);
+  m.impl("apply", &apply_cpu);
+  m.impl("apply_backward", &apply_backward_cpu);
+  m.impl("update_", &update_cpu);
 }
 
-}  // namespace anact::ops
+}  // namespace anact::ops::cpu

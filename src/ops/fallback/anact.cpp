@@ -29,8 +29,12 @@ TensorStatistics widen(const RunningStatistics& running) {
           running.input_variance.to(at::kDouble), running.backward_gain.to(at::kDouble)};
 }
 
-at::Tensor measure(const at::Tensor& x, const at::Tensor& f, const at::Tensor& slope) {
-  if (x.numel() == 0) return at::zeros({kMomentsSize}, x.options().dtype(at::kDouble).memory_format(std::nullopt));
+at::TensorOptions wide(const at::Tensor& input) {
+  return input.options().dtype(at::kDouble).memory_format(std::nullopt);
+}
+
+at::Tensor moments_of_values(const at::Tensor& x, const at::Tensor& f, const at::Tensor& slope) {
+  if (x.numel() == 0) return at::zeros({kMomentsSize}, wide(x));
   const auto xd = x.to(at::kDouble);
   const auto mean = xd.mean();
   return at::stack({at::full_like(mean, static_cast<double>(x.numel())), mean, at::square(xd - mean).sum(),
@@ -74,14 +78,6 @@ TensorStatistics blend(const TensorStatistics& running, const TensorStatistics& 
           mix(running.input_variance, batch.input_variance), mix(running.backward_gain, batch.backward_gain)};
 }
 
-// anact::Factors as tensors.
-struct TensorFactors {
-  at::Tensor scale;
-  at::Tensor offset;
-  at::Tensor centre;
-  at::Tensor scale_slope;
-};
-
 at::Tensor target_moment(const at::Tensor& input_variance, Target target) {
   switch (target) {
     case Target::damped:
@@ -94,8 +90,14 @@ at::Tensor target_moment(const at::Tensor& input_variance, Target target) {
   throw std::invalid_argument("target_moment: not a target");
 }
 
-TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alpha,
-                      const NormalizationOptions& options) {
+// The members of a map.
+struct TensorMap {
+  at::Tensor scale;
+  at::Tensor offset;
+  at::Tensor centre;
+};
+
+TensorMap factors(const TensorStatistics& statistics, const at::Tensor& alpha, const NormalizationOptions& options) {
   const auto& mean = statistics.output_mean;
   const auto& variance = statistics.input_variance;
   const auto spread = at::clamp_min(statistics.output_square - mean * mean, 0);
@@ -130,97 +132,122 @@ TensorFactors factors(const TensorStatistics& statistics, const at::Tensor& alph
   if (options.solution == Solution::exact) {
     shift = -at::sqrt(at::clamp_min(target - lambda * lambda * spread, 0));
   }
-  return {scale, shift - scale * centre, centre, kAlphaRange * (1 - tanh * tanh)};
+  return {scale, shift - scale * centre, centre};
 }
 
-at::Tensor to_tensor(const TensorFactors& factors) {
-  return at::stack({factors.scale, factors.offset, factors.centre, factors.scale_slope});
+at::Tensor in_type(const at::Tensor& map, std::int64_t place, const at::Tensor& x) {
+  return map[place].to(x.scalar_type());
 }
 
-// The sum in double of g * (f - centre).
-at::Tensor alpha_sum(const at::Tensor& g, const at::Tensor& f, const at::Tensor& centre) {
-  return (g.to(at::kDouble) * (f.to(at::kDouble) - centre)).sum();
+// (sum of g * f, sum of g, 0), in double.
+at::Tensor grad_map(const at::Tensor& g, const at::Tensor& f) {
+  const auto wide = g.to(at::kDouble);
+  const auto sum = wide.sum();
+  return at::stack({(wide * f.to(at::kDouble)).sum(), sum, at::zeros_like(sum)});
 }
 
 }  // namespace
 
-ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                      const Functions& functions, const ForwardConfiguration& configuration) {
-  const auto& [options, training, known_factors] = configuration;
-  const auto source = options.statistics;
-  const auto update = options.update();
+at::Tensor measure(const at::Tensor& input, const Functions& functions) {
+  check_input(input);
   const auto x = input.to(arithmetic_type(input));
-  const auto f = functions.value(x);
-  auto moments = at::empty({0}, x.options().dtype(at::kDouble).memory_format(std::nullopt));
-  if (training) moments = measure(x, f, functions.derivative(x));
-  auto used = widen(running);
-  if (training && !known_factors && x.numel() > 0 && source != StatisticsSource::fixed) {
-    const auto batch = to_tensor_statistics(moments);
-    const bool alone = source == StatisticsSource::batch;
-    auto accept = accepted(used, batch, update);
-    if (source == StatisticsSource::previous) accept = accept.logical_and(running.num_batches_tracked == 0);
-    used =
-        blend(used, batch,
-              alone ? at::ones_like(batch.output_mean) : weight(running.num_batches_tracked, update.momentum), accept);
-  }
-  auto map = known_factors ? known_factors->clone() : to_tensor(factors(used, alpha, options.normalization()));
-  if (training && !known_factors) {
-    if (runs_again()) {
-      const auto found = find_pass(running.output_mean, to_moments(moments.cpu()));
-      if (found) map = ops::to_tensor(*found).to(map.device());
-    } else if (may_run_again()) {
-      remember_pass(running.output_mean, moments, map);
-    }
-  }
-  auto output = empty_output(input);
-  output.copy_(f * map[0].to(x.scalar_type()) + map[1].to(x.scalar_type()));
-  return {output, moments, map};
+  return moments_of_values(x, functions.value(x), functions.derivative(x));
 }
 
-BackwardResult backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
-                        const at::Tensor& factors, const Functions& functions) {
-  check_backward(grad, input, factors);
+TensorPair apply(const at::Tensor& input, const at::Tensor& map, const Functions& functions, bool measure) {
+  check_input(input);
+  check_map(map);
+  check_device(input, map, "map is on");
+  const auto x = input.to(arithmetic_type(input));
+  const auto f = functions.value(x);
+  auto output = empty_output(input);
+  output.copy_(f * in_type(map, 0, x) + in_type(map, 1, x));
+  return {output, measure ? moments_of_values(x, f, functions.derivative(x)) : at::empty({0}, wide(x))};
+}
+
+TensorPair apply_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
+                          const Functions& functions) {
+  check_backward(grad, input, map);
   const auto x = input.to(arithmetic_type(input));
   const auto g = grad.to(x.scalar_type());
   auto grad_input = empty_output(input);
-  grad_input.copy_(g * factors[0].to(x.scalar_type()) * functions.derivative(x));
-  const auto grad_alpha = factors[3] * alpha_sum(g, functions.value(x), factors[2]);
-  return {grad_input, grad_alpha.to(alpha.scalar_type()).reshape(alpha.sizes())};
+  grad_input.copy_(g * in_type(map, 0, x) * functions.derivative(x));
+  return {grad_input, grad_map(g, functions.value(x))};
 }
 
-BackwardResult backward_differentiable(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
-                                       const at::Tensor& factors, const Functions& functions) {
-  check_backward(grad, input, factors);
+TensorPair apply_backward_differentiable(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
+                                         const Functions& functions) {
+  check_backward(grad, input, map);
   const auto x = input.to(arithmetic_type(input));
   const auto g = grad.to(x.scalar_type());
-  // The factors are constants of the step but for alpha, which enters the scale as 0.3 tanh(alpha).
-  const auto tanh = at::tanh(alpha.to(at::kDouble).reshape({}));
-  const auto scale = factors[0] + kAlphaRange * (tanh - tanh.detach());
-  const auto scale_slope = kAlphaRange * (1 - tanh * tanh);
-  const auto grad_input = g * scale.to(x.scalar_type()) * functions.derivative(x);
-  const auto grad_alpha = scale_slope * alpha_sum(g, functions.value(x), factors[2]);
-  return {grad_input.to(input.scalar_type()), grad_alpha.to(alpha.scalar_type()).reshape(alpha.sizes())};
+  const auto grad_input = g * in_type(map, 0, x) * functions.derivative(x);
+  return {grad_input.to(input.scalar_type()), grad_map(g, functions.value(x))};
 }
 
-ForwardResult forward(ANACT_FORWARD_PARAMETERS) {
-  const auto chosen = decode_activation(activation, parameters);
-  return forward(input, alpha, ANACT_RUNNING, to_functions(chosen), decode_forward(ANACT_FORWARD_ARGUMENTS));
+at::Tensor grad_alpha(const at::Tensor& grad_map, const at::Tensor& alpha, const at::Tensor& map) {
+  // map = (scale, shift - scale * centre, centre), of which alpha moves the scale, as 0.3 tanh(alpha).
+  const auto cosh = at::cosh(alpha.to(at::kDouble).reshape({}));
+  const auto gradient = kAlphaRange / cosh / cosh * (grad_map[0] - map[2].detach() * grad_map[1]);
+  return gradient.to(alpha.scalar_type()).reshape(alpha.sizes());
 }
 
-BackwardResult backward(ANACT_BACKWARD_PARAMETERS) {
-  return backward(grad, input, alpha, factors, to_functions(decode_activation(activation, parameters)));
+at::Tensor measure(const at::Tensor& input, Name activation, Parameters parameters,
+                   const std::optional<at::Tensor>& unless) {
+  const auto functions = to_functions(decode_activation(activation, parameters));
+  check_unless(unless);
+  const auto moments = measure(input, functions);
+  return unless && !runs_again() ? at::where(*unless == 0, moments, 0.0) : moments;
 }
 
-void update_statistics(ANACT_UPDATE_PARAMETERS) {
+at::Tensor factors(const at::Tensor& alpha, const at::Tensor& output_mean, const at::Tensor& output_square,
+                   const at::Tensor& input_variance, const at::Tensor& backward_gain,
+                   const at::Tensor& num_batches_tracked, const std::optional<at::Tensor>& moments, Name options) {
+  const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
   const Options& chosen = decode_options(options);
-  check_update(ANACT_RUNNING, num_skipped, moments, chosen);
-  if (chosen.statistics == StatisticsSource::fixed || runs_again()) return;
-  const auto update = chosen.update();
+  check_factors(alpha, running, chosen);
+  if (moments) check_moments(*moments);
+  if (moments && runs_again() && chosen.follows()) return find_pass(alpha, *moments);
+  auto used = widen(running);
+  if (moments && chosen.uses_batch(true)) {
+    const auto update = chosen.update();
+    const auto batch = to_tensor_statistics(*moments);
+    const bool alone = chosen.statistics == StatisticsSource::batch;
+    auto accept = ((*moments)[0] > 0).logical_and(accepted(used, batch, update));
+    if (!chosen.uses_batch(false)) accept = accept.logical_and(num_batches_tracked == 0);
+    used = blend(used, batch, alone ? at::ones_like(batch.output_mean) : weight(num_batches_tracked, update.momentum),
+                 accept);
+  }
+  const auto [scale, offset, centre] = factors(used, alpha, chosen.normalization());
+  return at::stack({scale, offset, centre});
+}
+
+TensorPair apply(const at::Tensor& input, const at::Tensor& map, Name activation, Parameters parameters, bool measure) {
+  return apply(input, map, to_functions(decode_activation(activation, parameters)), measure);
+}
+
+TensorPair apply_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map, Name activation,
+                          Parameters parameters) {
+  return apply_backward(grad, input, map, to_functions(decode_activation(activation, parameters)));
+}
+
+void update(const at::Tensor& output_mean, const at::Tensor& output_square, const at::Tensor& input_variance,
+            const at::Tensor& backward_gain, const at::Tensor& num_batches_tracked, const at::Tensor& num_skipped,
+            const at::Tensor& moments, const at::Tensor& alpha, const at::Tensor& map, Name options) {
+  const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
+  const Options& chosen = decode_options(options);
+  check_update(running, num_skipped, chosen);
+  check_moments(moments);
+  check_map(map);
+  if (runs_again()) return;
+  if (chosen.follows() && may_run_again()) remember_pass(alpha, moments, map);
+  if (!chosen.updates(true)) return;
+  const auto options_of_update = chosen.update();
   const auto batch = to_tensor_statistics(moments);
-  const auto old = widen(ANACT_RUNNING);
-  const auto filled = moments[0] > 0;
-  const auto accept = filled.logical_and(accepted(old, batch, update));
-  const auto fresh = blend(old, batch, weight(num_batches_tracked, update.momentum), accept);
+  const auto old = widen(running);
+  auto filled = moments[0] > 0;
+  if (!chosen.updates(false)) filled = filled.logical_and(num_batches_tracked == 0);
+  const auto accept = filled.logical_and(accepted(old, batch, options_of_update));
+  const auto fresh = blend(old, batch, weight(num_batches_tracked, options_of_update.momentum), accept);
   output_mean.copy_(fresh.output_mean);
   output_square.copy_(fresh.output_square);
   input_variance.copy_(fresh.input_variance);
@@ -229,23 +256,33 @@ void update_statistics(ANACT_UPDATE_PARAMETERS) {
   num_skipped.add_(filled.logical_and(accept.logical_not()).to(at::kLong));
 }
 
-at::Tensor evaluate(ANACT_EVALUATE_PARAMETERS) {
+namespace {
+
+at::Tensor evaluate(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& output_mean,
+                    const at::Tensor& output_square, const at::Tensor& input_variance, const at::Tensor& backward_gain,
+                    Name activation, Parameters parameters, Name options) {
   const auto chosen = decode_activation(activation, parameters);
   const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, at::Tensor()};
   const Options& how = decode_options(options);
-  check_evaluate(input, alpha, running, how);
+  check_input(input);
+  check_factors(alpha, running, how);
+  check_device(input, output_mean, "statistics are on");
   const auto x = input.to(arithmetic_type(input));
   const auto map = factors(widen(running), alpha, how.normalization());
   const auto y = value(chosen, x) * map.scale.to(x.scalar_type()) + map.offset.to(x.scalar_type());
   return y.to(input.scalar_type());
 }
 
+}  // namespace
+
 TORCH_LIBRARY_IMPL(anact, CompositeImplicitAutograd, m) { m.impl("evaluate", &evaluate); }
 
 TORCH_LIBRARY_IMPL(anact, CompositeExplicitAutograd, m) {
-  m.impl("forward", static_cast<ForwardResult (*)(ANACT_FORWARD_PARAMETERS)>(&forward));
-  m.impl("backward", static_cast<BackwardResult (*)(ANACT_BACKWARD_PARAMETERS)>(&backward));
-  m.impl("update_statistics_", &update_statistics);
+  m.impl("measure", static_cast<MeasureOperator*>(&measure));
+  m.impl("factors", static_cast<FactorsOperator*>(&factors));
+  m.impl("apply", static_cast<ApplyOperator*>(&apply));
+  m.impl("apply_backward", static_cast<ApplyBackwardOperator*>(&apply_backward));
+  m.impl("update_", &update);
 }
 
 }  // namespace anact::ops::fallback

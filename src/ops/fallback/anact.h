@@ -23,17 +23,22 @@ struct Functions {
 [[nodiscard]] Functions to_functions(const CustomActivation& activation);
 
 // The operators of the same names for any such functions.
-ForwardResult forward(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                      const Functions& functions, const ForwardConfiguration& configuration);
-BackwardResult backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
-                        const at::Tensor& factors, const Functions& functions);
-// backward as a differentiable function of grad, input and alpha, for double backward.
-BackwardResult backward_differentiable(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
-                                       const at::Tensor& factors, const Functions& functions);
+at::Tensor measure(const at::Tensor& input, const Functions& functions);
+TensorPair apply(const at::Tensor& input, const at::Tensor& map, const Functions& functions, bool measure);
+TensorPair apply_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
+                          const Functions& functions);
+// apply_backward as a differentiable function of grad, input and map, for double backward.
+TensorPair apply_backward_differentiable(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
+                                         const Functions& functions);
+
+// alpha's gradient, of the gradient of the map that alpha made: differentiable in both, for double backward.
+at::Tensor grad_alpha(const at::Tensor& grad_map, const at::Tensor& alpha, const at::Tensor& map);
 
 // As the dispatcher calls them.
-ForwardResult forward(ANACT_FORWARD_PARAMETERS);
-BackwardResult backward(ANACT_BACKWARD_PARAMETERS);
-void update_statistics(ANACT_UPDATE_PARAMETERS);
+MeasureOperator measure;
+FactorsOperator factors;
+ApplyOperator apply;
+ApplyBackwardOperator apply_backward;
+UpdateOperator update;
 
 }  // namespace anact::ops::fallback

@@ -8,29 +8,61 @@
 namespace anact::ops {
 namespace {
 
-ForwardResult forward_meta(ANACT_FORWARD_PARAMETERS) {
-  (void)decode_activation(activation, parameters);
-  (void)decode_forward(ANACT_FORWARD_ARGUMENTS);
-  const auto wide = input.options().dtype(at::kDouble).memory_format(std::nullopt);
-  return {empty_output(input), at::empty({training ? kMomentsSize : 0}, wide), at::empty({kFactorsSize}, wide)};
+// `size` elements of float64 on the device of `like`.
+at::Tensor wide(const at::Tensor& like, std::int64_t size) {
+  return at::empty({size}, like.options().dtype(at::kDouble).memory_format(std::nullopt));
 }
 
-BackwardResult backward_meta(ANACT_BACKWARD_PARAMETERS) {
+at::Tensor measure_meta(const at::Tensor& input, Name activation, Parameters parameters,
+                        const std::optional<at::Tensor>& unless) {
   (void)decode_activation(activation, parameters);
-  check_backward(grad, input, factors);
-  return {empty_output(input), at::empty(alpha.sizes(), alpha.options())};
+  check_input(input);
+  check_unless(unless);
+  return wide(input, kMomentsSize);
 }
 
-void update_statistics_meta(ANACT_UPDATE_PARAMETERS) {
-  check_update(ANACT_RUNNING, num_skipped, moments, decode_options(options));
+at::Tensor factors_meta(const at::Tensor& alpha, const at::Tensor& output_mean, const at::Tensor& output_square,
+                        const at::Tensor& input_variance, const at::Tensor& backward_gain,
+                        const at::Tensor& num_batches_tracked, const std::optional<at::Tensor>& moments, Name options) {
+  check_factors(alpha, {output_mean, output_square, input_variance, backward_gain, num_batches_tracked},
+                decode_options(options));
+  if (moments) check_moments(*moments);
+  return wide(output_mean, kMapSize);
+}
+
+TensorPair apply_meta(const at::Tensor& input, const at::Tensor& map, Name activation, Parameters parameters,
+                      bool measure) {
+  (void)decode_activation(activation, parameters);
+  check_input(input);
+  check_map(map);
+  return {empty_output(input), wide(input, measure ? kMomentsSize : 0)};
+}
+
+TensorPair apply_backward_meta(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map, Name activation,
+                               Parameters parameters) {
+  (void)decode_activation(activation, parameters);
+  check_backward(grad, input, map);
+  return {empty_output(input), wide(input, kMapSize)};
+}
+
+void update_meta(const at::Tensor& output_mean, const at::Tensor& output_square, const at::Tensor& input_variance,
+                 const at::Tensor& backward_gain, const at::Tensor& num_batches_tracked, const at::Tensor& num_skipped,
+                 const at::Tensor& moments, const at::Tensor& alpha, const at::Tensor& map, Name options) {
+  (void)alpha;
+  check_update({output_mean, output_square, input_variance, backward_gain, num_batches_tracked}, num_skipped,
+               decode_options(options));
+  check_moments(moments);
+  check_map(map);
 }
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(anact, Meta, m) {
-  m.impl("forward", &forward_meta);
-  m.impl("backward", &backward_meta);
-  m.impl("update_statistics_", &update_statistics_meta);
+  m.impl("measure", &measure_meta);
+  m.impl("factors", &factors_meta);
+  m.impl("apply", &apply_meta);
+  m.impl("apply_backward", &apply_backward_meta);
+  m.impl("update_", &update_meta);
 }
 
 }  // namespace anact::ops

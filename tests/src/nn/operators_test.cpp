@@ -104,7 +104,7 @@ TEST(Operators, ANActsTellTheirOptions) {
   ANAct module(ANActOptions("elu(alpha=0.5)").solution(Solution::geometric).centre(false).bounds({0.25, 4}));
   const auto calls = decode_all([&] { (void)module->forward(x); });
   ASSERT_FALSE(calls.empty());
-  EXPECT_EQ(calls.front().first, "anact::forward");
+  EXPECT_EQ(calls.front().first, "anact::step");
   const auto* call = std::get_if<ANActCall>(&*calls.front().second);
   ASSERT_NE(call, nullptr);
   EXPECT_TRUE(call->input.is_same(x));

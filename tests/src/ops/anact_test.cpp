@@ -15,6 +15,7 @@
 
 #include "kernels/kernels.h"
 #include "ops/oracle.h"
+#include "ops/step.h"
 #include "support/message.h"
 
 namespace anact::ops::test {
@@ -336,7 +337,6 @@ TEST_P(EveryOption, FactorsComeFromTheRightStatistics) {
   EXPECT_NEAR(map[0], want.scale, 2e-6 * want.scale);
   EXPECT_NEAR(map[1], want.offset, 4e-6 * (1 + std::abs(want.offset)));
   EXPECT_NEAR(map[2], want.centre, 1e-6);
-  EXPECT_NEAR(map[3], want.scale_slope, 1e-12);
   expect_matches(got, x, activation, used, options);
   EXPECT_EQ(got.moments.numel(), training ? kMomentsSize : 0);
 }
@@ -388,10 +388,10 @@ TEST(Fallback, AgreesWithTheFusedOperators) {
     for (const char* source : {"previous", "running", "batch"}) {
       const auto [y, moments, map] =
           forward(x, alpha_tensor(), running, activation, options_of(parse_statistics_source(source), {}, {}), true);
-      const auto [plain_y, plain_moments, plain_map] =
-          fallback::forward(x, alpha_tensor(), running.output_mean, running.output_square, running.input_variance,
-                            running.backward_gain, running.num_batches_tracked, c10::string_view(name), {},
-                            encode_options(options_of(parse_statistics_source(source))), true, std::nullopt);
+      const auto functions = fallback::to_functions(activation);
+      const auto plain_map = plain_factors(alpha_tensor(), running, fallback::measure(x, functions),
+                                           options_of(parse_statistics_source(source)));
+      const auto [plain_y, plain_moments] = fallback::apply(x, plain_map, functions, /*measure=*/true);
       EXPECT_LE(largest_difference(y, plain_y), 2e-6);
       EXPECT_LE((moments / plain_moments - 1).abs().max().item<double>(), 1e-4);
       EXPECT_LE(largest_difference(map, plain_map), 1e-6);
@@ -418,9 +418,8 @@ TEST(UpdateStatistics, FollowsTheSpecificationOverFiftyBatches) {
       const auto moments = std::get<1>(
           forward(x, alpha_tensor(), fast, activation, options_of(StatisticsSource::previous, {}, update), true));
       const anact::Options chosen = options_of(StatisticsSource::previous, {}, update);
-      update_statistics(fast, fast_skipped, moments, chosen);
-      fallback::update_statistics(plain.output_mean, plain.output_square, plain.input_variance, plain.backward_gain,
-                                  plain.num_batches_tracked, plain_skipped, moments, encode_options(chosen));
+      fused_update(fast, fast_skipped, moments, chosen);
+      plain_update(plain, plain_skipped, moments, chosen);
       const auto batch = reference_statistics(activation, x);
       if (accepts(expected, batch, update.gate_low, update.gate_high)) {
         expected = blend(expected, batch, batch_weight(tracked, update.momentum));
@@ -449,10 +448,10 @@ TEST(UpdateStatistics, AnEmptyBatchChangesNothing) {
   const auto skipped = at::zeros({}, at::kLong);
   const auto moments = std::get<1>(forward(at::empty({0, 4}), alpha_tensor(), running, parse_activation("silu"),
                                            options_of(StatisticsSource::batch, {}, {}), true));
-  update_statistics(running, skipped, moments, {});
+  fused_update(running, skipped, moments, {});
   const auto filled = std::get<1>(
       forward(at::ones({3}), alpha_tensor(), running, parse_activation("relu"), anact::Options{}, /*training=*/true));
-  update_statistics(running, skipped, filled, options_of(StatisticsSource::fixed));
+  fused_update(running, skipped, filled, options_of(StatisticsSource::fixed));
   EXPECT_EQ(read(running), read(make_running(kSome)));
   EXPECT_EQ(running.num_batches_tracked.item<std::int64_t>(), 7);
   EXPECT_EQ(skipped.item<std::int64_t>(), 0);
@@ -474,13 +473,77 @@ TEST(Fallback, UpdatesAsTheFastOneAtTheEdges) {
     const auto fast_skipped = at::zeros({}, at::kLong);
     const auto plain_skipped = at::zeros({}, at::kLong);
     const anact::Options chosen = options_of(StatisticsSource::previous, {}, update);
-    update_statistics(fast, fast_skipped, batch, chosen);
-    fallback::update_statistics(plain.output_mean, plain.output_square, plain.input_variance, plain.backward_gain,
-                                plain.num_batches_tracked, plain_skipped, batch, encode_options(chosen));
+    fused_update(fast, fast_skipped, batch, chosen);
+    plain_update(plain, plain_skipped, batch, chosen);
     EXPECT_EQ(read(plain), read(fast));
     EXPECT_TRUE(at::equal(plain.num_batches_tracked, fast.num_batches_tracked));
     EXPECT_TRUE(at::equal(plain_skipped, fast_skipped));
   }
+}
+
+// A module's step in one call is the operators one after the other, bit for bit.
+TEST_P(EveryType, AStepIsTheOperatorsOneAfterTheOther) {
+  for (const char* layout : {"contiguous", "channels_last", "transposed", "sliced", "offset", "scalar"}) {
+    for (const char* how :
+         {"", "momentum=0.1:gate=0.1,10", "statistics=running", "statistics=batch", "statistics=fixed",
+          "statistics=fixed:init_batch=on", "solution=compromise:target=input:gain=output"}) {
+      for (const std::int64_t tracked : {0, 3}) {
+        for (const bool training : {true, false}) {
+          SCOPED_TRACE(std::string(layout) + " " + how + " " + std::to_string(tracked));
+          const auto options = parse_options(how);
+          const auto activation = parse_activation("gelu");
+          at::manual_seed(31);
+          const auto x = laid_out(layout, GetParam());
+          const auto g = at::randn_like(x);
+          const auto leaf = [](const at::Tensor& of) { return of.detach().clone().requires_grad_(true); };
+          std::vector<std::vector<at::Tensor>> results;
+          for (const bool whole : {true, false}) {
+            const auto input = x.detach().requires_grad_(true);
+            const auto alpha = leaf(alpha_tensor());
+            const auto running = make_running(kSome, tracked);
+            const auto skipped = at::zeros({}, at::kLong);
+            at::Tensor y;
+            if (whole) {
+              y = ops::step(input, alpha, running, skipped, activation, options, training);
+            } else {
+              at::Tensor moments;
+              at::Tensor map;
+              std::tie(y, moments, map) = forward(input, alpha, running, activation, options, training);
+              if (training) ops::update(running, skipped, moments, alpha, map, options);
+            }
+            const auto gradients = torch::autograd::grad({y}, {input, alpha}, {g});
+            results.push_back({y.detach(), gradients[0], gradients[1], running.output_mean, running.output_square,
+                               running.input_variance, running.backward_gain, running.num_batches_tracked, skipped});
+          }
+          for (std::size_t i = 0; i < results[0].size(); ++i) {
+            EXPECT_TRUE(at::equal(results[0][i], results[1][i])) << i;
+            EXPECT_EQ(results[0][i].strides(), results[1][i].strides()) << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Step, StatisticsOfTheFirstBatchStay) {
+  const auto options = parse_options("statistics=fixed:init_batch=on");
+  const auto silu = parse_activation("silu");
+  const auto running = make_running(kSome, 0, at::kDouble);
+  const auto skipped = at::zeros({}, at::kLong);
+  at::manual_seed(8);
+  const auto first = at::randn({100}, at::kDouble) * 2 + 1;
+  const auto broken = at::full({100}, NAN, at::kDouble);
+  for (const auto& batch : {broken, first, first * 3}) {
+    (void)ops::step(batch, alpha_tensor(), running, skipped, silu, options, /*training=*/true);
+  }
+  const auto want = reference_statistics(silu, first);
+  const auto got = read(running);
+  EXPECT_NEAR(got.output_mean, want.output_mean, 1e-12);
+  EXPECT_NEAR(got.output_square, want.output_square, 1e-12);
+  EXPECT_NEAR(got.input_variance, want.input_variance, 1e-12);
+  EXPECT_NEAR(got.backward_gain, want.backward_gain, 1e-12);
+  EXPECT_EQ(running.num_batches_tracked.item<std::int64_t>(), 1);
+  EXPECT_EQ(skipped.item<std::int64_t>(), 1);
 }
 
 TEST(Forward, ForwardModeIsRefusedAndLosesNoTangent) {
@@ -488,7 +551,7 @@ TEST(Forward, ForwardModeIsRefusedAndLosesNoTangent) {
   const auto x = at::randn({4});
   const auto dual = at::_make_dual(x, at::ones({4}), static_cast<std::int64_t>(level));
   const auto silu = parse_activation("silu");
-  const auto factors = at::tensor({2.0, -0.5, 0.1, 0.2}, at::kDouble);
+  const auto factors = at::tensor({2.0, -0.5, 0.1}, at::kDouble);
   for (const bool gradients : {false, true}) {
     const at::AutoGradMode mode(gradients);
     EXPECT_THROW((void)forward(dual, alpha_tensor(), make_running(kSome), silu,
@@ -510,7 +573,7 @@ TEST(Forward, ANonFiniteBatchIsNormalizedByTheRunningStatistics) {
 
 TEST(Forward, TakesKnownFactorsAsTheyAre) {
   const auto x = at::randn({40}, at::kDouble);
-  const auto known = at::tensor({2.0, -0.5, 0.1, 0.2}, at::kDouble);
+  const auto known = at::tensor({2.0, -0.5, 0.1}, at::kDouble);
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     for (const auto source : {StatisticsSource::previous, StatisticsSource::batch}) {
       const auto input = x.to(dtype);
@@ -603,7 +666,8 @@ TEST(Forward, Refuses) {
   const auto call = [&](const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& statistics,
                         const NormalizationOptions& options = {}, const UpdateOptions& update = {}) {
     return message([&] {
-      (void)forward(input, alpha, statistics, silu, options_of(StatisticsSource::previous, options, update), true);
+      (void)ops::step(input, alpha, statistics, at::zeros({}, at::kLong), silu,
+                      options_of(StatisticsSource::previous, options, update), true);
     });
   };
   const auto contains = [](const std::string& text, const char* part) {
@@ -627,7 +691,7 @@ TEST(Forward, Refuses) {
   contains(call(x, alpha_tensor(), running, {.lambda_min = 2, .lambda_max = 1}), "lambda");
   contains(call(x, alpha_tensor(), running, {}, {.momentum = 0}), "momentum is 0");
   contains(call(x, alpha_tensor(), running, {}, {.gate_low = 2, .gate_high = 1}), "the gate is [2, 1]");
-  contains(message([&] { (void)backward(at::randn({3}), x, alpha_tensor(), at::zeros({4}, at::kDouble), silu); }),
+  contains(message([&] { (void)backward(at::randn({3}), x, alpha_tensor(), at::zeros({3}, at::kDouble), silu); }),
            "the gradient has shape [3], the input [4]");
 }
 

@@ -14,7 +14,9 @@ os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch._dynamo import compiled_autograd
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.backends.registry import lookup_backend
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.autograd import forward_ad
@@ -89,22 +91,31 @@ def arguments(
     target="input",
     gain="activation",
     centre=True,
-    training=True,
-    known_factors=None,
 ):
+    """What anact::step takes but the number of skipped batches."""
     options = (
         f"statistics={statistics}:solution={solution}:target={target}:gain={gain}:"
         f"centre={'on' if centre else 'off'}:momentum=0.1"
     )
     name, parameters = activation[:2]
-    return (
-        *(x, alpha, *running_statistics(), name, list(parameters)),
-        *(options, training, known_factors),
-    )
+    return x, alpha, *running_statistics(), name, list(parameters), options
 
 
-def forward(*args, **kwargs):
-    return torch.ops.anact.forward(*arguments(*args, **kwargs))
+def forward(x, alpha, training=True, statistics="previous", known_map=None, **options):
+    """A module's pass, one operator after the other: output, moments and map."""
+    args = arguments(x, alpha, statistics=statistics, **options)
+    running, (name, parameters, how) = args[2:7], args[7:]
+    operators = torch.ops.anact
+    moments = None
+    if training and statistics != "fixed":
+        unless = running[4] if statistics == "previous" else None
+        moments = operators.measure(x, name, parameters, unless)
+    map = known_map
+    if map is None:
+        map = operators.factors(alpha, *running, moments, how)
+    late = training and statistics in ("previous", "fixed")
+    output, measured = operators.apply(x, map, name, parameters, late)
+    return output, measured if late or not training else moments, map
 
 
 def make_input(kinks=(), size=6):
@@ -122,7 +133,7 @@ def make_alpha(learnable=True):
 
 
 def output_of(x, **options):
-    """y as a function of input and alpha whose factors depend on alpha alone.
+    """y as a function of input and alpha whose map depends on alpha alone.
 
     For the gradient the batch's statistics are constants: a numerical difference
     must not move them, so they are those of `x` whatever the input.
@@ -130,9 +141,8 @@ def output_of(x, **options):
     fixed = x.detach().clone()  # gradcheck changes its inputs in place
 
     def output(at, alpha):
-        with torch.no_grad():
-            factors = forward(fixed, alpha, **options)[2]
-        return forward(at, alpha, known_factors=factors, **options)[0]
+        map = forward(fixed, alpha, **options)[2]
+        return forward(at, alpha, known_map=map, **options)[0]
 
     return output
 
@@ -188,29 +198,92 @@ OPCHECKS = (
 )
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("statistics", STATISTICS)
-def test_forward_is_a_well_behaved_operator(statistics, training):
-    operator = torch.ops.anact.forward.default
-    args = arguments(
-        make_input(), make_alpha(), statistics=statistics, training=training
-    )
+@pytest.mark.parametrize("unless", [None, torch.tensor(0), torch.tensor(3)])
+def test_measure_is_a_well_behaved_operator(unless):
+    args = (make_input(), "elu", [0.5], unless)
+    operator = torch.ops.anact.measure.default
     torch.library.opcheck(operator, args, test_utils=OPCHECKS)
 
 
-def test_backward_is_a_well_behaved_operator():
-    x, alpha = make_input(), make_alpha()
-    factors = forward(x, alpha)[2]
-    args = (torch.randn_like(x), x, alpha, factors, "silu", [])
-    operator = torch.ops.anact.backward.default
+@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_factors_is_a_well_behaved_operator(statistics, measured):
+    moments = torch.ops.anact.measure(make_input(), "silu", []) if measured else None
+    args = arguments(None, make_alpha(), statistics=statistics)
+    args = (*args[1:7], moments, args[-1])
+    operator = torch.ops.anact.factors.default
+    torch.library.opcheck(operator, args, test_utils=OPCHECKS)
+
+
+def make_map():
+    return torch.tensor([1.5, -0.5, 0.25], dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("measure", [True, False])
+def test_apply_is_a_well_behaved_operator(measure):
+    args = (make_input(), make_map(), "elu", [0.5], measure)
+    operator = torch.ops.anact.apply.default
+    torch.library.opcheck(operator, args, test_utils=OPCHECKS)
+
+
+@every_activation
+def test_apply_is_differentiable_in_input_and_map(activation):
+    name, parameters, kinks = activation
+
+    def output(x, scale_and_offset):
+        # The centre tells factors how alpha moves the offset, and apply nothing.
+        map = torch.cat([scale_and_offset, torch.ones(1, dtype=torch.float64)])
+        return torch.ops.anact.apply(x, map, name, list(parameters), False)[0]
+
+    inputs = (make_input(kinks), make_map()[:2].detach().requires_grad_())
+    assert torch.autograd.gradcheck(output, inputs, atol=1e-6, rtol=1e-6)
+    assert torch.autograd.gradgradcheck(output, inputs, atol=1e-6, rtol=1e-6)
+
+
+def test_apply_backward_is_a_well_behaved_operator():
+    x = make_input()
+    args = (torch.randn_like(x), x, make_map(), "silu", [])
+    operator = torch.ops.anact.apply_backward.default
     torch.library.opcheck(operator, args, test_utils=OPCHECKS)
 
 
 def test_update_is_a_well_behaved_operator():
-    moments = forward(make_input(), make_alpha())[1]
-    args = (*running_statistics(), torch.tensor(0), moments, "momentum=0.1")
-    operator = torch.ops.anact.update_statistics_.default
-    torch.library.opcheck(operator, args, test_utils=OPCHECKS)
+    _, moments, map = forward(make_input(), make_alpha())
+    args = (*running_statistics(), torch.tensor(0), moments, make_alpha(), map.detach())
+    operator = torch.ops.anact.update_.default
+    torch.library.opcheck(operator, (*args, "momentum=0.1"), test_utils=OPCHECKS)
+
+
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_step_is_its_operators(statistics):
+    """A graph holds them; values, gradients and statistics are those of a step in C++."""
+    code = []
+
+    def compiler(graph, example_inputs):
+        code.append(graph.code)
+        return make_boxed_func(graph.forward)
+
+    def step(x, alpha, running, skipped):
+        *_, name, parameters, options = arguments(x, alpha, statistics=statistics)
+        operator = torch.ops.anact.step
+        return operator(x, alpha, *running, skipped, name, parameters, options)
+
+    torch._dynamo.reset()
+    results = []
+    backend = aot_autograd(fw_compiler=compiler)
+    for run in (step, torch.compile(step, backend=backend, fullgraph=True)):
+        x, alpha = make_input(), make_alpha()
+        running, skipped = running_statistics(), torch.tensor(0)
+        y = run(x, alpha, running, skipped)
+        results.append(
+            (y, *torch.autograd.grad(y.sum(), (x, alpha)), *running, skipped)
+        )
+    for eager, captured in zip(*results):
+        torch.testing.assert_close(captured, eager, rtol=1e-14, atol=1e-14)
+    forward_graph = code[0]
+    assert "anact.step" not in forward_graph
+    for name in ("factors", "apply", *(["update_"] * (statistics != "fixed"))):
+        assert f"anact.{name}." in forward_graph
 
 
 EVALUATION = ("silu", [], "solution=compromise:target=input")
@@ -230,7 +303,7 @@ def test_evaluate_is_forward_in_evaluation(activation):
         OPTIONS, (torch.float64, torch.bfloat16), (make_alpha(), make_alpha()[None])
     ):
         x = make_input(kinks).detach().to(dtype).requires_grad_()
-        how = arguments(x, alpha, **options)[9]
+        how = arguments(x, alpha, **options)[-1]
         statistics = running_statistics()[:4]
         y = torch.ops.anact.evaluate(x, alpha, *statistics, name, list(parameters), how)
         want = forward(x, alpha, activation=activation, training=False, **options)[0]
@@ -293,7 +366,7 @@ def test_compiled_autograd_runs_the_node():
         assert (grads[1][1] is not None) == learnable
         if learnable:
             assert torch.equal(grads[0][1], grads[1][1])
-    assert graphs and all("AnactBackward" in code for code in graphs)
+    assert graphs and all("ApplyFunction" in code for code in graphs)
 
 
 def test_one_graph_serves_every_size():
@@ -384,15 +457,14 @@ def test_vmap_is_a_loop(statistics):
 
 
 def test_vmap_over_the_update_is_refused():
-    moments = forward(make_input(), make_alpha())[1]
+    _, moments, scale_and_offset = forward(make_input(), make_alpha(False))
     running = running_statistics()
+    rest = (make_alpha(), scale_and_offset, "momentum=0.1")
 
     def update(batch):
-        torch.ops.anact.update_statistics_(
-            *running, torch.tensor(0), batch, "momentum=0.1"
-        )
+        torch.ops.anact.update_(*running, torch.tensor(0), batch, *rest)
         return batch
 
-    with pytest.raises(RuntimeError, match="update_statistics_"):
+    with pytest.raises(RuntimeError, match="update_"):
         torch.func.vmap(update)(torch.stack([moments, moments]))
     assert all(map(torch.equal, running, running_statistics()))

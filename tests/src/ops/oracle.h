@@ -5,8 +5,10 @@
 #include <torch/torch.h>
 
 #include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "anact/activation.h"
 #include "anact/normalization.h"
@@ -28,6 +30,48 @@ inline Options options_of(StatisticsSource source, const NormalizationOptions& n
   options.momentum = update.momentum;
   if (update.gate_low != 0 || update.gate_high != 0) options.gate = {update.gate_low, update.gate_high};
   return options;
+}
+
+// A module's pass as its operators make it, one after the other: (output, moments, map). With `known_map`, that is
+// applied.
+inline std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
+    const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running, const Activation& activation,
+    const Options& options, bool training, const std::optional<at::Tensor>& known_map = std::nullopt) {
+  const bool late = !options.uses_batch(false);
+  std::optional<at::Tensor> moments;
+  if (training && options.updates(true)) {
+    moments = measure(input, activation, late ? std::optional(running.num_batches_tracked) : std::nullopt);
+  }
+  const auto map = known_map ? *known_map : factors(alpha, running, moments, options);
+  auto [output, measured] = apply(input, map, activation, training && late);
+  return {output, training && !late ? *moments : measured, map};
+}
+
+// The gradients of the input and of alpha.
+inline std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& input,
+                                                   const at::Tensor& alpha, const at::Tensor& map,
+                                                   const Activation& activation) {
+  const auto [grad_input, grad_map] = apply_backward(grad, input, map, activation);
+  return {grad_input, fallback::grad_alpha(grad_map, alpha, map)};
+}
+
+// The plain version's factors and update.
+inline at::Tensor plain_factors(const at::Tensor& alpha, const RunningStatistics& running,
+                                const std::optional<at::Tensor>& moments, const Options& options) {
+  return fallback::factors(alpha, running.output_mean, running.output_square, running.input_variance,
+                           running.backward_gain, running.num_batches_tracked, moments, encode_options(options));
+}
+inline void plain_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
+                         const Options& options) {
+  fallback::update(running.output_mean, running.output_square, running.input_variance, running.backward_gain,
+                   running.num_batches_tracked, num_skipped, moments, at::zeros({}), at::zeros({kMapSize}, at::kDouble),
+                   encode_options(options));
+}
+
+// An update of which nothing need be kept.
+inline void fused_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
+                         const Options& options) {
+  ops::update(running, num_skipped, moments, at::zeros({}), at::zeros({kMapSize}, at::kDouble), options);
 }
 
 // f(x) by the function of torch::nn::functional that users know it as; none of ours but where PyTorch has none.

@@ -2,94 +2,101 @@
 
 #include "ops/passes.h"
 
-#include <ATen/ops/zeros.h>
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <thread>
 #include <vector>
 
-#include "ops/tensors.h"
+#include "ops/anact.h"
+#include "support/message.h"
 
 namespace anact::ops {
 namespace {
 
-Moments moments(double scale, double count = 100) {
-  return {.count = count,
-          .input_mean = 0.1 * scale,
-          .input_m2 = 90 * scale,
-          .output_sum = 3 * scale,
-          .output_square_sum = 40 * scale,
-          .slope_square_sum = 30 * scale};
+at::Tensor moments(double scale) {
+  return at::tensor({100.0, 0.1 * scale, 90 * scale, 3 * scale, 40 * scale, 30 * scale}, at::kDouble);
 }
 
-Factors with_scale(double scale) { return {.scale = scale, .offset = -1, .centre = 0.5, .scale_slope = 0.3}; }
+at::Tensor with_scale(double scale) { return at::tensor({scale, -1.0, 0.5}, at::kDouble); }
 
-double found(const at::Tensor& running, const Moments& of) {
-  const auto factors = find_pass(running, of);
-  return factors ? factors->scale : -1;
+double found(const at::Tensor& alpha, const at::Tensor& of) { return find_pass(alpha, of)[0].item<double>(); }
+
+TEST(Passes, FindsTheOneWithTheSameMoments) {
+  const auto alpha = at::zeros({1});
+  for (const double i : {1.0, 2.0, 3.0}) remember_pass(alpha, moments(i), with_scale(i));
+  EXPECT_EQ(found(alpha, moments(2)), 2);
+  EXPECT_EQ(found(alpha, moments(2)), 2) << "as often as it is asked for";
+  EXPECT_TRUE(at::equal(find_pass(alpha, moments(3)), with_scale(3)));
 }
 
-TEST(Passes, FindsTheOneWithTheSameMomentsAndOfThoseTheLatest) {
-  const auto running = at::zeros({});
-  remember_pass(running, moments(1), with_scale(1));
-  remember_pass(running, moments(2), with_scale(2));
-  remember_pass(running, moments(3), with_scale(3));
-  EXPECT_EQ(found(running, moments(2)), 2);
-  remember_pass(running, moments(2), with_scale(4));
-  EXPECT_EQ(found(running, moments(2)), 4);
-  EXPECT_EQ(found(running, moments(1)), 1);
-  const auto factors = find_pass(running, moments(3));
-  EXPECT_EQ(factors->offset, -1);
-  EXPECT_EQ(factors->centre, 0.5);
-  EXPECT_EQ(factors->scale_slope, 0.3);
+TEST(Passes, OfEqualsTheLatestComesFirstAndThenTheOneBefore) {
+  const auto alpha = at::zeros({1});
+  for (const double i : {1.0, 2.0, 3.0}) remember_pass(alpha, moments(5), with_scale(i));
+  for (const int round : {1, 2}) {
+    for (const double i : {3.0, 2.0, 1.0}) EXPECT_EQ(found(alpha, moments(5)), i) << round;
+  }
 }
 
-TEST(Passes, AllowsForRoundingButNotForAnotherBatch) {
-  const auto running = at::zeros({});
-  remember_pass(running, moments(1), with_scale(1));
-  remember_pass(running, moments(1.001), with_scale(2));
-  EXPECT_EQ(found(running, moments(1.0001)), 1) << "the nearest, not the latest";
-  EXPECT_EQ(found(running, moments(1.0009)), 2);
-  EXPECT_EQ(found(running, moments(1.1)), -1);
-  EXPECT_EQ(found(running, moments(1, 99)), -1) << "another number of elements";
-  EXPECT_EQ(found(running, moments(0)), -1);
+TEST(Passes, AnotherBatchIsNone) {
+  const auto alpha = at::zeros({1});
+  remember_pass(alpha, moments(1), with_scale(1));
+  const auto refused = [](const at::Tensor& of, const at::Tensor& with) {
+    return message([&] { (void)find_pass(of, with); }).find("found no first pass with the same input") !=
+           std::string::npos;
+  };
+  EXPECT_TRUE(refused(alpha, moments(1 + 1e-15)));
+  EXPECT_TRUE(refused(at::zeros({1}), moments(1))) << "of another module";
 }
 
-TEST(Passes, KnowsAModuleByItsStatisticsAndACopyByTheMoments) {
-  const auto running = at::zeros({});
-  const auto other = at::zeros({});
-  remember_pass(running, moments(5), with_scale(1));
-  remember_pass(other, moments(5), with_scale(2));
-  EXPECT_EQ(found(running, moments(5)), 1);
-  EXPECT_EQ(found(other, moments(5)), 2);
-  EXPECT_EQ(found(at::zeros({}), moments(5)), 2);
-  EXPECT_EQ(found(at::zeros({}), moments(5.001)), -1) << "of another module only the same";
+TEST(Passes, ANotANumberIsItself) {
+  const auto alpha = at::zeros({1});
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  remember_pass(alpha, moments(nan), with_scale(4));
+  EXPECT_EQ(found(alpha, moments(nan)), 4);
 }
 
-TEST(Passes, TakesTensorsOfADeviceToo) {
-  const auto running = at::zeros({});
-  remember_pass(running, to_tensor(moments(7)), to_tensor(with_scale(6)));
-  EXPECT_EQ(found(running, moments(7)), 6);
-  EXPECT_EQ(found(running, moments(7)), 6) << "again, from what was fetched";
+TEST(Passes, AModuleIsKnownByItsAlpha) {
+  // Two that lie in one storage, as FSDP has them.
+  const auto both = at::zeros({2});
+  remember_pass(both.slice(0, 0, 1), moments(5), with_scale(1));
+  remember_pass(both.slice(0, 1, 2), moments(5), with_scale(2));
+  EXPECT_EQ(found(both.slice(0, 0, 1), moments(5)), 1);
+  EXPECT_EQ(found(both.slice(0, 1, 2).detach(), moments(5)), 2);
 }
 
-TEST(Passes, ForgetsTheOldest) {
-  const auto running = at::zeros({});
-  for (int i = 0; i <= 4096; ++i) remember_pass(running, moments(1, i + 1), with_scale(i));
-  EXPECT_EQ(found(running, moments(1, 1)), -1);
-  EXPECT_EQ(found(running, moments(1, 2)), 1);
-  EXPECT_EQ(found(running, moments(1, 4097)), 4096);
+TEST(Passes, AStepOfTheOptimizerForgetsThem) {
+  const auto alpha = at::zeros({1});
+  remember_pass(alpha, moments(1), with_scale(1));
+  alpha.add_(1);
+  EXPECT_EQ(found(alpha, moments(1)), 1) << "until the next pass";
+  remember_pass(alpha, moments(2), with_scale(2));
+  EXPECT_EQ(found(alpha, moments(2)), 2);
+  EXPECT_ANY_THROW((void)find_pass(alpha, moments(1)));
 }
 
-TEST(Passes, IsSafeFromSeveralThreads) {
+TEST(Passes, TenThousandAreExactAndTheOldestIsForgotten) {
+  const auto alpha = at::zeros({1});
+  for (std::int64_t i = 0; i <= kPassesKept; ++i) {
+    remember_pass(alpha, moments(1.0 + static_cast<double>(i)), with_scale(static_cast<double>(i)));
+  }
+  EXPECT_ANY_THROW((void)find_pass(alpha, moments(1)));
+  for (std::int64_t i = kPassesKept; i > 0; i -= 97) {
+    EXPECT_EQ(found(alpha, moments(1.0 + static_cast<double>(i))), static_cast<double>(i));
+  }
+  static_assert(kPassesKept >= 10000);
+}
+
+TEST(Passes, AreSafeFromSeveralThreads) {
   std::vector<std::thread> threads;
   std::vector<int> right(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([t, &right] {
-      const auto running = at::zeros({});
+      const auto alpha = at::zeros({1});
       for (int i = 0; i < 500; ++i) {
-        remember_pass(running, moments(1, i + 1), with_scale(1000 * t + i));
-        right[static_cast<std::size_t>(t)] += found(running, moments(1, i + 1)) == 1000 * t + i ? 1 : 0;
+        remember_pass(alpha, moments(i + 1), with_scale(1000 * t + i));
+        right[static_cast<std::size_t>(t)] += found(alpha, moments(i + 1)) == 1000 * t + i ? 1 : 0;
       }
     });
   }

@@ -1,0 +1,332 @@
+#include "ops/step.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tanh.h>
+#include <ATen/record_function.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
+#include <torch/csrc/dynamo/compiled_autograd.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <array>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "ops/autograd/derivatives.h"
+#include "ops/cpu/anact.h"
+#include "ops/fallback/anact.h"
+#include "ops/passes.h"
+#include "ops/tensors.h"
+
+namespace anact::ops {
+namespace {
+
+using torch::autograd::SavedVariable;
+using torch::autograd::variable_list;
+
+// Nodes are owned by an intrusive_ptr since PyTorch 2.13 and by a shared_ptr before.
+template <class T>
+auto make_node() {
+  if constexpr (std::is_base_of_v<c10::intrusive_ptr_target, T>) {
+    return c10::make_intrusive<T>();
+  } else {
+    // PyTorch's own way to delete a node, which does not recurse through a deep graph; found by its argument's type.
+    return std::shared_ptr<T>(new T, [](T* node) { deleteNode(node); });
+  }
+}
+
+TensorPair gradients_of(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
+                        const Activation& activation) {
+  return apply_backward(grad, input, map, activation);
+}
+
+TensorPair gradients_of(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
+                        const CustomActivation& activation) {
+  const auto functions = fallback::to_functions(activation);
+  return at::GradMode::is_enabled() ? fallback::apply_backward_differentiable(grad, input, map, functions)
+                                    : fallback::apply_backward(grad, input, map, functions);
+}
+
+// The same value as a function of alpha.
+at::Tensor map_of(const at::Tensor& map, const at::Tensor& alpha) {
+  const auto moved = kAlphaRange * at::tanh(alpha.to(at::kDouble).reshape({}));
+  const auto change = moved - moved.detach();
+  return at::stack({map[0] + change, map[1] - map[2] * change, map[2]});
+}
+
+// grad_alpha of the fallback, without the cost of its small operators.
+at::Tensor grad_alpha(const at::Tensor& grad_map, const at::Tensor& alpha, const at::Tensor& map) {
+  const bool plain = map.is_cpu() && alpha.is_cpu() && alpha.scalar_type() == at::kFloat;
+  if (!plain || at::GradMode::is_enabled()) return fallback::grad_alpha(grad_map, alpha, map);
+  const double* g = grad_map.const_data_ptr<double>();
+  auto result = at::empty(alpha.sizes(), alpha.options());
+  *result.mutable_data_ptr<float>() =
+      static_cast<float>(scale_slope(*alpha.const_data_ptr<float>()) * (g[0] - to_factors(map).centre * g[1]));
+  return result;
+}
+
+// A node of its own instead of torch::autograd::Function, whose bookkeeping costs 3 us.
+template <class AnyActivation>
+class StepBackward : public torch::autograd::Node {
+ public:
+  void save(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& map, const AnyActivation& activation) {
+    input_ = SavedVariable(input, false);
+    alpha_ = SavedVariable(alpha, false);
+    map_ = SavedVariable(map, false);
+    activation_ = activation;
+  }
+
+  variable_list apply(variable_list&& gradients) override {
+    at::Tensor input, alpha, map;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      input = input_.unpack();
+      alpha = alpha_.unpack();
+      map = map_.unpack();
+    }
+    return differentiate(gradients, input, alpha, map, activation_, needed());
+  }
+
+  std::string name() const override { return "AnactBackward"; }
+
+  void release_variables() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    input_.reset_data();
+    alpha_.reset_data();
+    map_.reset_data();
+  }
+
+ protected:
+  // Whether the gradients of input and of alpha are asked for.
+  [[nodiscard]] std::array<bool, 2> needed() const {
+    return {task_should_compute_output(0), task_should_compute_output(1)};
+  }
+
+  static variable_list differentiate(const variable_list& gradients, const at::Tensor& input, const at::Tensor& alpha,
+                                     const at::Tensor& map, const AnyActivation& activation,
+                                     const std::array<bool, 2>& needed) {
+    variable_list result(2);
+    if (!gradients[0].defined()) return result;
+    auto [grad_input, grad_map] =
+        gradients_of(gradients[0], input, at::GradMode::is_enabled() ? map_of(map, alpha) : map, activation);
+    if (needed[0]) result[0] = std::move(grad_input);
+    if (needed[1]) result[1] = grad_alpha(grad_map, alpha, map);
+    return result;
+  }
+
+  SavedVariable input_;
+  SavedVariable alpha_;
+  SavedVariable map_;
+  AnyActivation activation_;
+};
+
+// The same for compiled autograd too, whose graphs can hold an operator but not a user's functions.
+class OperatorBackward final : public StepBackward<Activation> {
+ public:
+  void compiled_args(torch::dynamo::autograd::CompiledNodeArgs& arguments) const override {
+    for (const auto* saved : {&input_, &alpha_, &map_}) arguments.collect(*saved, false);
+    arguments.collect(static_cast<std::int64_t>(activation_.kind));
+    for (const double parameter : activation_.parameters) arguments.collect(parameter);
+  }
+
+  variable_list apply_with_saved(const variable_list& gradients,
+                                 torch::dynamo::autograd::SwapSavedVariables& swap) override {
+    for (auto* saved : {&input_, &alpha_, &map_}) swap.before(*saved);
+    // A call of apply_functional goes into the graph: the gradients are stand-ins here, without a shape.
+    torch::dynamo::autograd::PackedArgs arguments;
+    for (const auto* saved : {&input_, &alpha_, &map_}) arguments.pack(saved->unpack());
+    arguments.pack(static_cast<std::int64_t>(activation_.kind));
+    arguments.pack(std::vector<double>(activation_.parameters.begin(), activation_.parameters.end()));
+    for (const bool need : needed()) arguments.pack(need);
+    const auto values = arguments.vec();
+    std::vector<at::TypePtr> types;
+    for (const auto& value : values) types.push_back(value.isTensor() ? at::TensorType::get() : value.type());
+    const auto metadata =
+        torch::dynamo::autograd::IValuePacker<std::vector<std::optional<torch::autograd::InputMetadata>>>::pack(
+            torch::dynamo::autograd::get_input_metadata(next_edges()));
+    const auto& python = torch::dynamo::autograd::getPyCompilerInterface();
+    const auto function = python->bind_function(swap.get_py_compiler(), name(), &apply_functional, types,
+                                                /*is_custom_function=*/true, /*is_traceable=*/true);
+    auto result =
+        python->call_function(swap.get_py_compiler(), "apply_functional", function, gradients, values, metadata);
+    for (auto* saved : {&input_, &alpha_, &map_}) swap.after(*saved);
+    return result;
+  }
+
+ private:
+  static variable_list apply_functional(const variable_list& gradients, const std::vector<c10::IValue>& values) {
+    torch::dynamo::autograd::PackedArgs arguments(values);
+    const auto input = arguments.unpack<at::Tensor>();
+    const auto alpha = arguments.unpack<at::Tensor>();
+    const auto map = arguments.unpack<at::Tensor>();
+    Activation activation{.kind = static_cast<ActivationKind>(arguments.unpack<std::int64_t>())};
+    const auto parameters = arguments.unpack<std::vector<double>>();
+    std::copy(parameters.begin(), parameters.end(), activation.parameters.begin());
+    const bool need_input = arguments.unpack<bool>();
+    const bool need_alpha = arguments.unpack<bool>();
+    return differentiate(gradients, input, alpha, map, activation, {need_input, need_alpha});
+  }
+};
+
+// Makes the output a differentiable function of input and alpha.
+template <class Node, class AnyActivation>
+void record(const StepResult& result, const at::Tensor& input, const at::Tensor& alpha,
+            const AnyActivation& activation) {
+  auto node = make_node<Node>();
+  node->set_next_edges(torch::autograd::collect_next_edges(input, alpha));
+  node->save(input, alpha, result.map, activation);
+  torch::autograd::set_history(result.output, node);
+}
+
+// The operators below autograd, for any activation.
+
+at::Tensor measure_below(const at::Tensor& input, const Activation& activation) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  return measure(input, activation);
+}
+at::Tensor measure_below(const at::Tensor& input, const CustomActivation& activation) {
+  const at::NoGradGuard no_grad;
+  return fallback::measure(input, fallback::to_functions(activation));
+}
+
+at::Tensor apply_below(const at::Tensor& input, const at::Tensor& map, const Activation& activation) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  return std::get<0>(apply(input, map, activation, /*measure=*/false));
+}
+at::Tensor apply_below(const at::Tensor& input, const at::Tensor& map, const CustomActivation& activation) {
+  const at::NoGradGuard no_grad;
+  return std::get<0>(fallback::apply(input, map, fallback::to_functions(activation), /*measure=*/false));
+}
+
+// Where no kernel measures while it applies, one pass measures for the factors and for the update.
+template <class AnyActivation>
+StepResult step_below(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                      const at::Tensor& num_skipped, const AnyActivation& activation, const Options& options,
+                      bool training) {
+  const bool measures = training && options.updates(true);
+  StepResult result;
+  if (measures) result.moments = measure_below(input, activation);
+  {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    result.map = factors(alpha, running, measures ? std::optional(result.moments) : std::nullopt, options);
+  }
+  result.output = apply_below(input, result.map, activation);
+  if (measures) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    update(running, num_skipped, result.moments, alpha, result.map, options);
+  }
+  return result;
+}
+
+// Whether the call goes to a device and to autograd alone, and nobody looks on between.
+bool plain(const at::Tensor& input) {
+  const auto keys = (input.key_set() | c10::impl::tls_local_dispatch_key_set().included_) - c10::default_included_set -
+                    c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset;
+  const auto key = keys.highestPriorityTypeId();
+  return key == c10::DispatchKey::CPU || key == c10::DispatchKey::CUDA;
+}
+
+void check_step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                const at::Tensor& num_skipped, const Options& options) {
+  check_input(input);
+  check_device(input, running.output_mean, "statistics are on");
+  check_device(input, alpha, "parameter alpha is on");
+  check_factors(alpha, running, options);
+  check_counts(running, num_skipped);
+}
+
+// Runs compute() and makes its output a differentiable function of input and alpha.
+template <class Node, class AnyActivation, class Compute>
+StepResult differentiated(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                          const at::Tensor& num_skipped, const AnyActivation& activation, bool training,
+                          const Compute& compute) {
+  const bool differentiate = differentiates({&input, &alpha});
+  const StepResult result = compute();
+  if (training) mark_updated(running, num_skipped);
+  if (differentiate) record<Node>(result, input, alpha, activation);
+  return result;
+}
+
+// Shows the call to those who observe operators.
+template <class Parameters, class Compute>
+at::Tensor shown(const at::Tensor& input, const at::Tensor& alpha, std::string_view activation,
+                 const Parameters& parameters, const Options& options, bool training, const Compute& compute) {
+  at::RecordFunction guard(at::RecordScope::FUNCTION);
+  if (!guard.isActive()) return compute().output;
+  const std::vector<c10::IValue> arguments{input,   alpha, std::string(activation), parameters(), to_text(options),
+                                           training};
+  guard.before(kStepName, c10::ArrayRef<const c10::IValue>(arguments.data(), arguments.size()));
+  const StepResult result = compute();
+  if (guard.needsOutputs()) guard.setOutputs(std::vector<c10::IValue>{result.output, result.map, result.moments});
+  return result.output;
+}
+
+// The operators one after the other, for whoever traces. On the CPU one pass applies and measures.
+StepResult traced_step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                       const at::Tensor& num_skipped, const Activation& activation, const Options& options) {
+  if (!options.updates(true)) {
+    const auto map = factors(alpha, running, std::nullopt, options);
+    return {std::get<0>(apply(input, map, activation, /*measure=*/false)), map, {}};
+  }
+  const bool late = input.is_cpu() && !options.uses_batch(false);
+  auto moments = measure(input, activation, late ? std::optional(running.num_batches_tracked) : std::nullopt);
+  const auto map = factors(alpha, running, moments, options);
+  auto [output, measured] = apply(input, map, activation, late);
+  update(running, num_skipped, late ? measured : moments, alpha, map, options);
+  return {output, map, {}};
+}
+
+at::Tensor step_operator(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& output_mean,
+                         const at::Tensor& output_square, const at::Tensor& input_variance,
+                         const at::Tensor& backward_gain, const at::Tensor& num_batches_tracked,
+                         const at::Tensor& num_skipped, Name activation, Parameters parameters, Name options) {
+  const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
+  return traced_step(input, alpha, running, num_skipped, decode_activation(activation, parameters),
+                     decode_options(options))
+      .output;
+}
+
+TORCH_LIBRARY_IMPL(anact, CompositeImplicitAutograd, m) { m.impl("step", &step_operator); }
+
+}  // namespace
+
+at::Tensor step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                const at::Tensor& num_skipped, const Activation& activation, const Options& options, bool training) {
+  const auto parameters = [&] { return c10::IValue(encode_parameters(activation).vec()); };
+  const bool traced = !plain(input);
+  if (traced && !training) return evaluate(input, alpha, running, activation, options);
+  return shown(input, alpha, activation_info(activation.kind).name, parameters, options, training, [&] {
+    if (traced) return traced_step(input, alpha, running, num_skipped, activation, options);
+    check_step(input, alpha, running, num_skipped, options);
+    return differentiated<OperatorBackward>(input, alpha, running, num_skipped, activation, training, [&] {
+      return input.is_cpu() && cpu::fused(input, activation)
+                 ? cpu::step(input, alpha, running, num_skipped, activation, options, training)
+                 : step_below(input, alpha, running, num_skipped, activation, options, training);
+    });
+  });
+}
+
+at::Tensor step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                const at::Tensor& num_skipped, const CustomActivation& activation, const Options& options,
+                bool training) {
+  check_step(input, alpha, running, num_skipped, options);
+  return shown(
+      input, alpha, activation.name, [] { return c10::IValue(); }, options, training,
+      [&] {
+        return differentiated<StepBackward<CustomActivation>>(
+            input, alpha, running, num_skipped, activation, training,
+            [&] { return step_below(input, alpha, running, num_skipped, activation, options, training); });
+      });
+}
+
+}  // namespace anact::ops

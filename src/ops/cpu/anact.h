@@ -1,0 +1,18 @@
+// A module's step on the CPU, on the fused kernels.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "ops/step.h"
+
+namespace anact::ops::cpu {
+
+// Whether there is a kernel for this input.
+[[nodiscard]] bool fused(const at::Tensor& input, const Activation& activation);
+
+// A step but for its gradient. The arguments have been checked.
+[[nodiscard]] StepResult step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
+                              const at::Tensor& num_skipped, const Activation& activation, const Options& options,
+                              bool training);
+
+}  // namespace anact::ops::cpu
