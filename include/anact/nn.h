@@ -60,6 +60,16 @@ struct ANActOptions {
   Options values_;
 };
 
+// As the module prints itself: "ANAct(silu, momentum=0.1)", with the options that are not the default.
+[[nodiscard]] std::string print(const ANActOptions& options);
+
+// The activation and every option as one text, "silu:statistics=previous:…", which a saved state carries.
+[[nodiscard]] std::string to_text(const ANActOptions& options);
+
+// What is wrong with a state that was saved with the text `saved` for a module with `options`, naming both; empty if
+// nothing is.
+[[nodiscard]] std::string mismatch(const ANActOptions& options, const std::string& saved);
+
 // y = (lambda + 0.3 tanh alpha) (f(x) - mu) + b, with lambda, mu and b from running statistics of the module's own
 // input (b is that of the solution `exact`; the first batch uses its own statistics).
 //

@@ -81,6 +81,34 @@ std::set<std::string> names_of_anact(const torch::nn::Module& module) {
   return names;
 }
 
+// Before the path of an ANAct in a file's metadata.
+constexpr std::string_view kAnact = "anact:";
+
+// The end of the name of the tensor in which Python's state_dict describes an ANAct, the text in bytes.
+constexpr std::string_view kExtraState = "_extra_state";
+
+// The file's tensors, and the descriptions of the ANActs by their paths, each followed by a dot unless it is the root's.
+std::pair<NamedTensors, std::map<std::string, std::string>> split(const NamedTensors& all,
+                                                                  const io::Metadata& metadata) {
+  std::map<std::string, std::string> saved;
+  for (const auto& [key, text] : metadata) {
+    if (!key.starts_with(kAnact)) continue;
+    const auto path = key.substr(kAnact.size());
+    saved[path.empty() ? path : path + "."] = text;
+  }
+  NamedTensors tensors;
+  for (const auto& [name, tensor] : all) {
+    if (name.ends_with(kExtraState) && tensor.scalar_type() == torch::kByte) {
+      const auto bytes = tensor.contiguous();
+      saved[name.substr(0, name.size() - kExtraState.size())] =
+          std::string(reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()), bytes.nbytes());
+    } else {
+      tensors.emplace_back(name, tensor);
+    }
+  }
+  return {tensors, saved};
+}
+
 }  // namespace
 
 NamedTensors state(const torch::nn::Module& module) {
@@ -94,6 +122,16 @@ NamedTensors state(const torch::nn::Module& module) {
     }
   });
   return tensors;
+}
+
+io::Metadata description(const torch::nn::Module& module) {
+  io::Metadata metadata;
+  for (const auto& item : module.named_modules()) {
+    if (const auto* act = item.value()->as<nn::ANActImpl>(); act != nullptr) {
+      metadata[std::string(kAnact) + item.key()] = nn::to_text(act->options);
+    }
+  }
+  return metadata;
 }
 
 void save_tensors(const std::filesystem::path& path, const NamedTensors& tensors, const io::Metadata& metadata) {
@@ -123,11 +161,13 @@ NamedTensors tensors_of(const io::Safetensors& file) {
 }
 
 std::vector<std::string> load_weights(torch::nn::Module& module, const std::filesystem::path& path) {
-  return load_weights(module, tensors_of(io::Safetensors(path)), path.string());
+  const io::Safetensors file(path);
+  return load_weights(module, tensors_of(file), file.metadata(), path.string());
 }
 
-std::vector<std::string> load_weights(torch::nn::Module& module, const NamedTensors& tensors,
+std::vector<std::string> load_weights(torch::nn::Module& module, const NamedTensors& all, const io::Metadata& metadata,
                                       const std::string& source_name) {
+  const auto [tensors, saved] = split(all, metadata);
   const std::map<std::string, torch::Tensor> found(tensors.begin(), tensors.end());
   const auto of_anact = names_of_anact(module);
   const auto places = state(module);
@@ -150,10 +190,19 @@ std::vector<std::string> load_weights(torch::nn::Module& module, const NamedTens
   for (const auto& [name, tensor] : found) {
     if (!known.contains(name)) spare.add(name);
   }
+  Names others;
+  visit(module, [&](const std::string& prefix, const torch::nn::Module& part) {
+    const auto* act = part.as<nn::ANActImpl>();
+    const auto text = saved.find(prefix);
+    if (act == nullptr || text == saved.end()) return;
+    const auto wrong = nn::mismatch(act->options, text->second);
+    if (!wrong.empty()) others.add("of " + (prefix.empty() ? "the module" : prefix.substr(0, prefix.size() - 1)) + ": " + wrong);
+  });
   std::string problems;
   for (const auto& [what, names] : {std::pair<const char*, const Names&>{"it lacks ", missing},
                                     {"the network has no place for ", spare},
-                                    {"", misshapen}}) {
+                                    {"", misshapen},
+                                    {"", others}}) {
     if (!names.empty()) problems.append(problems.empty() ? "" : "; ").append(what).append(names.text());
   }
   if (!problems.empty()) throw std::runtime_error("'" + source_name + "': " + problems);

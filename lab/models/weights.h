@@ -18,6 +18,9 @@ using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 // Every parameter and buffer by its path ("layer1.0.conv1.weight"), as PyTorch's state_dict names them.
 [[nodiscard]] NamedTensors state(const torch::nn::Module& module);
 
+// What a file's metadata says of the ANActs in the module: for each "anact:" and its path, its activation and options.
+[[nodiscard]] io::Metadata description(const torch::nn::Module& module);
+
 // Tensors of any device and layout as a safetensors file. Throws as io::write_safetensors does, and
 // std::invalid_argument for a dtype that the format has not.
 void save_tensors(const std::filesystem::path& path, const NamedTensors& tensors, const io::Metadata& metadata = {});
@@ -27,11 +30,12 @@ void save_tensors(const std::filesystem::path& path, const NamedTensors& tensors
 
 // Copies the file's tensors into the module's parameters and buffers of the same names, converting the dtype. Throws
 // std::runtime_error that names the file and the tensors when one is missing in the file, has no place in the module,
-// or has another shape; nothing is changed then. What belongs to an ANAct module may be missing, so that a network with
+// or has another shape, and when the file describes an ANAct (as description() does, or Python's state_dict) whose
+// activation or options the module's has not; nothing is changed then. What belongs to an ANAct module may be missing, so that a network with
 // ANAct can begin from weights that were trained without it; those keep their values, and their names are returned.
 std::vector<std::string> load_weights(torch::nn::Module& module, const std::filesystem::path& path);
-// The same for tensors that were read already; `source_name` is what errors call them.
+// The same for what was read already; `source_name` is what errors call it.
 std::vector<std::string> load_weights(torch::nn::Module& module, const NamedTensors& tensors,
-                                      const std::string& source_name);
+                                      const io::Metadata& metadata, const std::string& source_name);
 
 }  // namespace anact::models

@@ -80,7 +80,9 @@ std::vector<std::filesystem::path> checkpoints_of(const std::filesystem::path& f
 void save_checkpoint(const std::filesystem::path& path, const std::string& run, const RunState& state,
                      const models::Network& network, const Optimizer& optimizer) {
   std::filesystem::create_directories(path.parent_path());
-  models::save_tensors(path, tensors_of(network, optimizer), {{kMetadata, to_json(state, run).dump()}});
+  auto metadata = models::description(network);
+  metadata[kMetadata] = to_json(state, run).dump();
+  models::save_tensors(path, tensors_of(network, optimizer), metadata);
 }
 
 RunState load_checkpoint(const std::filesystem::path& path, const std::string& run, models::Network& network,
@@ -121,7 +123,7 @@ void load_network(models::Network& network, const std::filesystem::path& path) {
     std::erase_if(tensors, [](const auto& named) { return !named.first.starts_with(kNetwork); });
     for (auto& named : tensors) named.first.erase(0, kNetwork.size());
   }
-  models::load_weights(network, tensors, path.string());
+  models::load_weights(network, tensors, file.metadata(), path.string());
 }
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step) {

@@ -402,7 +402,8 @@ void Run::record_epoch(std::int64_t epoch) {
 void Run::save_weights(const char* name) const {
   const auto folder = context_.folder / "weights" / label_;
   std::filesystem::create_directories(folder);
-  models::save_tensors(folder / (std::string(name) + ".safetensors"), models::state(*network_));
+  models::save_tensors(folder / (std::string(name) + ".safetensors"), models::state(*network_),
+                       models::description(*network_));
 }
 
 void Run::save_checkpoint() {

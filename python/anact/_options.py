@@ -1,13 +1,17 @@
 """The options of ANAct, in one place for everything that takes them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from typing_extensions import Unpack
+import torch
+from torch import Tensor, nn
+from typing_extensions import TypeAlias, Unpack
 
 from anact import _C
 from anact._option_types import OptionArguments, OptionFields
+
+Function: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, init=False)
@@ -17,7 +21,12 @@ class ANActOptions(OptionFields):
     Args:
         activation: a name of the catalogue, with parameters if they are not PyTorch's
             defaults: ``"silu"``, ``"elu(alpha=0.5)"``, ``"gelu(approximate=tanh)"``.
-            It is kept in the form in which the catalogue writes it.
+            It is kept in the form in which the catalogue writes it. Or a function of
+            your own: given a float32 or float64 tensor of any shape, which it must not
+            change, it returns f of every element. It runs in plain PyTorch, slower than
+            the catalogue; the module can be pickled if the function can.
+        derivative: f′ of a function of your own, as a function of the same kind; by
+            autograd where none is given.
         recipe: a named set of options, see :func:`anact.recipes`; those that are given
             beside it win.
         statistics: where the factors of a training step come from: the running
@@ -40,7 +49,8 @@ class ANActOptions(OptionFields):
     Raises:
         ValueError: for an unknown name, a value out of range, or options that
             contradict each other.
-        TypeError: for an option that there is not.
+        TypeError: for an option that there is not, for an activation that is neither a
+            name nor a function, and for one with parameters, which would get no gradient.
 
     >>> ANActOptions("swish", momentum=0.05)
     ANActOptions('silu', momentum=0.05)
@@ -52,10 +62,14 @@ class ANActOptions(OptionFields):
     ANActOptions('silu', solution='compromise', target='input', momentum=0.05)
     """
 
-    activation: str = "silu"
+    activation: str | Function = "silu"
+    derivative: Function | None = None
 
     def __init__(
-        self, activation: str = "silu", **options: Unpack[OptionArguments]
+        self,
+        activation: str | Function = "silu",
+        derivative: Function | None = None,
+        **options: Unpack[OptionArguments],
     ) -> None:
         values: dict[str, object] = dict(options)
         recipe = str(values.pop("recipe", _RECIPES[0]))
@@ -64,35 +78,82 @@ class ANActOptions(OptionFields):
             raise TypeError(
                 f"ANActOptions: unexpected option {', '.join(sorted(unknown))}"
             )
-        step = _C.Step(activation, recipe, _texts(values))
-        object.__setattr__(self, "activation", _C.canonical(activation))
+        if isinstance(activation, str):
+            activation = _C.canonical(activation)
+        object.__setattr__(self, "activation", activation)
+        object.__setattr__(self, "derivative", derivative)
+        step = _C.Step(self._implementation(), recipe, _texts(values))
         for name, value in step.options().items():
             object.__setattr__(self, name, value)
 
     def step(self) -> _C.Step:
         """A module's forward pass with these options."""
         values = {f.name: getattr(self, f.name) for f in fields(OptionFields)}
-        return _C.Step(self.activation, _RECIPES[0], _texts(values))
+        return _C.Step(self._implementation(), _RECIPES[0], _texts(values))
+
+    def _implementation(self) -> str | tuple[str, Function, Function]:
+        """The activation as the extension module takes it."""
+        f, df = self.activation, self.derivative
+        if isinstance(f, str):
+            if df is not None:
+                raise TypeError(f"derivative: {f} is of the catalogue and has its own")
+            return f
+        for name, function in (("activation", f), ("derivative", df)):
+            if function is not None and not callable(function):
+                raise TypeError(
+                    f"{name}: expected a {'name or a ' * (function is f)}function, "
+                    f"found {function!r}"
+                )
+        if isinstance(f, nn.Module) and any(True for _ in f.parameters()):
+            raise TypeError(
+                f"activation: {f} has parameters, which would get no gradient"
+            )
+        return name_of(f), f, _derivative(f) if df is None else df
 
     def changed(self) -> dict[str, Any]:
         """The options that are not the default, but the activation."""
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
-            if f.name != "activation" and getattr(self, f.name) != f.default
+            if f.name not in ("activation", "derivative")
+            and getattr(self, f.name) != f.default
         }
 
     def __str__(self) -> str:
         return ", ".join(
-            [self.activation, *(f"{k}={v}" for k, v in self.changed().items())]
+            [name_of(self.activation), *(f"{k}={v}" for k, v in self.changed().items())]
         )
 
     def __repr__(self) -> str:
         options = [
             repr(self.activation),
+            *([] if self.derivative is None else [f"derivative={self.derivative!r}"]),
             *(f"{k}={v!r}" for k, v in self.changed().items()),
         ]
         return f"ANActOptions({', '.join(options)})"
+
+
+def name_of(activation: str | Function) -> str:
+    """The name of an activation; of a function its own."""
+    if isinstance(activation, str):
+        return activation
+    return str(getattr(activation, "__qualname__", type(activation).__qualname__))
+
+
+def _derivative(f: Function) -> Function:
+    """f′ by autograd."""
+
+    def derivative(x: Tensor) -> Tensor:
+        again = torch.is_grad_enabled() and x.requires_grad
+        with torch.enable_grad():
+            at = x if again else x.detach().requires_grad_()
+            y = f(at)
+            if not y.requires_grad:
+                return torch.zeros_like(x)
+            (slope,) = torch.autograd.grad(y.sum(), at, create_graph=again)
+        return slope
+
+    return derivative
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:

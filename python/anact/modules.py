@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from typing_extensions import Self, Unpack
 
 from anact import _C
 from anact._option_types import OptionArguments
-from anact._options import ANActOptions
+from anact._options import ANActOptions, Function
 
 _STATISTICS = ("output_mean", "output_square", "input_variance", "backward_gain")
 
@@ -35,7 +36,8 @@ class ANAct(nn.Module):
     and is counted in ``num_batches_skipped``. An empty input is passed through.
 
     Args:
-        activation: f; see :class:`anact.ANActOptions`, also for the other options.
+        activation: f, a name or a function of your own; see :class:`anact.ANActOptions`,
+            also for ``derivative`` and the other options.
         device: where α and the statistics live.
         dtype: of α. The statistics are float64 for ``torch.float64`` and float32 for
             any other type, whatever type the module is cast to.
@@ -74,14 +76,15 @@ class ANAct(nn.Module):
 
     def __init__(
         self,
-        activation: str = "silu",
+        activation: str | Function = "silu",
         *,
+        derivative: Function | None = None,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
         super().__init__()
-        self.options = ANActOptions(activation, **options)
+        self.options = ANActOptions(activation, derivative, **options)
         kind = torch.get_default_dtype() if dtype is None else dtype
         wide = _statistics_dtype(kind)
         self.alpha = nn.Parameter(
@@ -104,7 +107,12 @@ class ANAct(nn.Module):
     def options(self, options: ANActOptions) -> None:
         self._options = options
         self._step = options.step()
-        self._arguments = self._step.operator_arguments()
+        # Of a function of the user's own there is no operator.
+        self._arguments = (
+            self._step.operator_arguments()
+            if isinstance(options.activation, str)
+            else None
+        )
         if "alpha" in self._parameters:
             self.alpha.requires_grad_(options.learnable)
 
@@ -116,21 +124,25 @@ class ANAct(nn.Module):
 
     def reset_running_stats(self) -> None:
         """The statistics to those under a standard normal input."""
-        for name, value in zip(
-            _STATISTICS, _C.gaussian_statistics(self.options.activation)
-        ):
+        for name, value in zip(_STATISTICS, self._step.gaussian_statistics()):
             getattr(self, name).fill_(value)
         self.num_batches_tracked.zero_()
         self.num_batches_skipped.zero_()
 
     def forward(self, input: Tensor) -> Tensor:
-        # Dynamo traces operators alone; everything else takes one call into C++.
-        if torch.compiler.is_compiling():
-            return self._forward_operators(input)
+        # Whatever traces sees the operators; everything else takes one call into C++.
+        traced = (
+            torch.compiler.is_compiling()
+            or torch._C._are_functorch_transforms_active()
+            or type(input) is not Tensor
+        )
+        if traced and self._arguments is not None:
+            return self._forward_operators(input, *self._arguments)
         return self._step.forward(self, input)
 
-    def _forward_operators(self, input: Tensor) -> Tensor:
-        name, parameters, options = self._arguments
+    def _forward_operators(
+        self, input: Tensor, name: str, parameters: list[float], options: str
+    ) -> Tensor:
         running = (
             self.output_mean,
             self.output_square,
@@ -172,10 +184,45 @@ class ANAct(nn.Module):
             setattr(self, name, getattr(self, name).to(torch.int64))
         return self
 
+    def get_extra_state(self) -> Tensor:
+        """The activation and the options, as text in bytes."""
+        # A tensor, since files of safetensors and distributed checkpoints hold no text.
+        return torch.tensor(list(self._step.text().encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Changes nothing: loading checks it instead."""
+
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
     ) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(
+            state_dict,
+            prefix,
+            local_metadata,
+            strict,
+            missing_keys,
+            unexpected_keys,
+            error_msgs,
+        )
+        key = prefix + "_extra_state"
+        if key in missing_keys:
+            # Saved by a version that did not write it, or by C++.
+            missing_keys.remove(key)
+        if key in state_dict:
+            saved = bytes(state_dict[key].tolist()).decode()
+            wrong = self._step.mismatch(saved)
+            message = f"{prefix.rstrip('.') or 'the module'}: {wrong}"
+            if wrong and strict:
+                error_msgs.append(message)
+            elif wrong:
+                warnings.warn(message, stacklevel=2)
         # Assigned instead of copied, they are of the file's type.
         for name in _STATISTICS:
             value = getattr(self, name)

@@ -3,6 +3,7 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -27,8 +28,36 @@ namespace {
 
 namespace py = pybind11;
 
+// A function of tensors in Python. It may be copied, called and destroyed on any thread.
+CustomActivation::Function to_function(const py::function& function) {
+  const std::shared_ptr<py::function> shared(new py::function(function), [](py::function* of) {
+    // At the end of the process it is left to the system.
+    if (Py_IsInitialized() == 0) return;
+    const py::gil_scoped_acquire acquired;
+    delete of;
+  });
+  return [shared](const at::Tensor& x) {
+    const py::gil_scoped_acquire acquired;
+    const py::object result = (*shared)(x);
+    if (!THPVariable_Check(result.ptr())) {
+      throw py::type_error("ANAct: " + py::repr(*shared).cast<std::string>() + " returned " +
+                           py::repr(py::type::of(result)).cast<std::string>() + "; expected a tensor");
+    }
+    return THPVariable_Unpack(result.ptr());
+  };
+}
+
+// A name of the catalogue, or (name, f, f') of the user's own.
+using AnyActivation = std::variant<std::string, std::tuple<std::string, py::function, py::function>>;
+
+nn::ANActOptions to_options(const AnyActivation& activation) {
+  if (const auto* name = std::get_if<std::string>(&activation)) return *name;
+  const auto& [name, value, derivative] = std::get<1>(activation);
+  return CustomActivation{.name = name, .value = to_function(value), .derivative = to_function(derivative)};
+}
+
 // Options by their names and texts, over those of a recipe.
-nn::ANActOptions make_options(const std::string& activation, const std::string& recipe,
+nn::ANActOptions make_options(const AnyActivation& activation, const std::string& recipe,
                               const std::map<std::string, std::string>& given) {
   auto values = recipe_options(parse_recipe(recipe));
   for (const auto& [name, text] : given) {
@@ -40,7 +69,7 @@ nn::ANActOptions make_options(const std::string& activation, const std::string& 
     }
   }
   validate(values);
-  return nn::ANActOptions(activation).values(values);
+  return to_options(activation).values(values);
 }
 
 // A member of a module's dictionary of parameters or buffers; through the module itself where it is not in there, as
@@ -179,12 +208,17 @@ using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 
 PYBIND11_MODULE(_C, m) {
   py::class_<Step>(m, "Step")
-      .def(py::init([](const std::string& activation, const std::string& recipe,
+      .def(py::init([](const AnyActivation& activation, const std::string& recipe,
                        const std::map<std::string, std::string>& options) {
              return Step(make_options(activation, recipe, options));
            }),
            py::arg("activation"), py::arg("recipe"), py::arg("options"))
       .def("options", [](const Step& step) { return to_dictionary(step.options().values()); })
+      .def("text", [](const Step& step) { return nn::to_text(step.options()); })
+      .def(
+          "mismatch", [](const Step& step, const std::string& saved) { return nn::mismatch(step.options(), saved); },
+          py::arg("saved"))
+      .def("gaussian_statistics", [](const Step& step) { return to_tuple(nn::gaussian_statistics(step.options())); })
       .def("forward", &Step::forward, py::arg("module"), py::arg("input"))
       .def("normalize", &Step::normalize, py::arg("input"))
       .def("operator_arguments", &operator_arguments)

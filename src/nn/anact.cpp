@@ -50,14 +50,7 @@ Statistics ANActImpl::statistics() const {
 
 double ANActImpl::factor() const { return lambda(statistics(), options.values().normalization()); }
 
-void ANActImpl::pretty_print(std::ostream& stream) const {
-  const Options& values = options.values();
-  stream << "ANAct(" << (options.custom() ? options.custom()->name : options.activation().to_string());
-  for (const auto& option : option_table()) {
-    if (option.write(values) != option.write({})) stream << ", " << option.name << "=" << option.print(values);
-  }
-  stream << ")";
-}
+void ANActImpl::pretty_print(std::ostream& stream) const { stream << print(options); }
 
 void ANActImpl::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
   to(device, non_blocking);

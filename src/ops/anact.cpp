@@ -73,14 +73,6 @@ void update(const RunningStatistics& running, const at::Tensor& num_skipped, con
               running.num_batches_tracked, num_skipped, moments, alpha, map, encode_options(options));
 }
 
-at::Tensor evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                    const Activation& activation, const Options& options) {
-  static const auto handle = find_operator<EvaluateOperator>("anact::evaluate");
-  return handle.call(input, alpha, running.output_mean, running.output_square, running.input_variance,
-                     running.backward_gain, name_of(activation), encode_parameters(activation),
-                     encode_options(options));
-}
-
 Moments moments_of(const at::Tensor& input, const Activation& activation) {
   return to_moments(measure(input, activation).cpu());
 }

@@ -6,7 +6,8 @@
 //   anact::apply_backward   the gradients of the input and of the map
 //   anact::update_          takes a batch's moments into the running statistics, in place
 //   anact::step             a module's training step: those above, one after the other, as whoever traces it sees them
-//   anact::evaluate         y in evaluation, which whoever traces it sees as plain operators of ATen
+//   anact::evaluate         y in evaluation, which whoever traces it sees as plain operators of ATen, so that what is
+//                           exported runs without this library
 //
 // None but update_, and with it step, changes anything. That separation keeps gradients right under graph capture,
 // where a buffer saved for backward and updated later would be read in its updated state.
@@ -77,11 +78,6 @@ std::tuple<at::Tensor, at::Tensor> apply_backward(const at::Tensor& grad, const 
 // for `fixed`. Where the step may run again, it keeps `map` for that, under the module's `alpha`.
 void update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
             const at::Tensor& alpha, const at::Tensor& map, const Options& options);
-
-// apply() with the map of factors() for `running` as it is, as plain operators of ATen, so that what is exported runs
-// without this library. num_batches_tracked has no meaning.
-at::Tensor evaluate(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                    const Activation& activation, const Options& options);
 
 // measure() as numbers. Waits for the device.
 [[nodiscard]] Moments moments_of(const at::Tensor& input, const Activation& activation = {});

@@ -31,11 +31,6 @@ using UpdateOperator = void(const at::Tensor& output_mean, const at::Tensor& out
                             const at::Tensor& input_variance, const at::Tensor& backward_gain,
                             const at::Tensor& num_batches_tracked, const at::Tensor& num_skipped,
                             const at::Tensor& moments, const at::Tensor& alpha, const at::Tensor& map, Name options);
-using EvaluateOperator = at::Tensor(const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& output_mean,
-                                    const at::Tensor& output_square, const at::Tensor& input_variance,
-                                    const at::Tensor& backward_gain, Name activation, Parameters parameters,
-                                    Name options);
-
 template <class Operator>
 c10::TypedOperatorHandle<Operator> find_operator(const char* name) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Operator>();

@@ -273,8 +273,9 @@ at::Tensor shown(const at::Tensor& input, const at::Tensor& alpha, std::string_v
 
 // The operators one after the other, for whoever traces. On the CPU one pass applies and measures.
 StepResult traced_step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
-                       const at::Tensor& num_skipped, const Activation& activation, const Options& options) {
-  if (!options.updates(true)) {
+                       const at::Tensor& num_skipped, const Activation& activation, const Options& options,
+                       bool training) {
+  if (!training || !options.updates(true)) {
     const auto map = factors(alpha, running, std::nullopt, options);
     return {std::get<0>(apply(input, map, activation, /*measure=*/false)), map, {}};
   }
@@ -292,7 +293,7 @@ at::Tensor step_operator(const at::Tensor& input, const at::Tensor& alpha, const
                          const at::Tensor& num_skipped, Name activation, Parameters parameters, Name options) {
   const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
   return traced_step(input, alpha, running, num_skipped, decode_activation(activation, parameters),
-                     decode_options(options))
+                     decode_options(options), /*training=*/true)
       .output;
 }
 
@@ -303,10 +304,8 @@ TORCH_LIBRARY_IMPL(anact, CompositeImplicitAutograd, m) { m.impl("step", &step_o
 at::Tensor step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                 const at::Tensor& num_skipped, const Activation& activation, const Options& options, bool training) {
   const auto parameters = [&] { return c10::IValue(encode_parameters(activation).vec()); };
-  const bool traced = !plain(input);
-  if (traced && !training) return evaluate(input, alpha, running, activation, options);
   return shown(input, alpha, activation_info(activation.kind).name, parameters, options, training, [&] {
-    if (traced) return traced_step(input, alpha, running, num_skipped, activation, options);
+    if (!plain(input)) return traced_step(input, alpha, running, num_skipped, activation, options, training);
     check_step(input, alpha, running, num_skipped, options);
     return differentiated<OperatorBackward>(input, alpha, running, num_skipped, activation, training, [&] {
       return input.is_cpu() && cpu::fused(input, activation)
