@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from typing import Any, TypeGuard
+import operator
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -12,37 +14,23 @@ from torch import Tensor, fx, nn
 from anact import _C
 from anact.modules import ANAct
 
-_CLASSES: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "celu": nn.CELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "softplus": nn.Softplus,
-    "softsign": nn.Softsign,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "logsigmoid": nn.LogSigmoid,
-    "hardswish": nn.Hardswish,
-    "hardsigmoid": nn.Hardsigmoid,
-    "hardtanh": nn.Hardtanh,
-    "tanhshrink": nn.Tanhshrink,
-    "softshrink": nn.Softshrink,
-    "identity": nn.Identity,
-}
-_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "leaky_relu": ("negative_slope",),
-    "elu": ("alpha",),
-    "celu": ("alpha",),
-    "gelu": ("approximate",),
-    "softplus": ("beta", "threshold"),
-    "hardtanh": ("min_val", "max_val"),
-    "softshrink": ("lambd",),
-}
+
+class _Row(NamedTuple):
+    """An activation by the names that PyTorch has for it."""
+
+    name: str
+    module: type[nn.Module]
+    functions: list[str]
+    parameters: list[str]
+    # A keyword of module and function that tells which activation it is.
+    choice: dict[str, str]
+
+
+_ROWS = [
+    _Row(name, getattr(nn, module), functions, parameters, choice)
+    for name, module, functions, parameters, choice in _C.torch_activations()
+]
+_BY_NAME = {row.name: row for row in _ROWS}
 _WITHOUT_NORMALIZED_FORM = (nn.PReLU, nn.RReLU, nn.GLU, nn.Hardshrink, nn.Threshold)
 
 # By name: transformers is never imported for it.
@@ -62,12 +50,14 @@ _TRANSFORMERS_CLASSES = {
 
 
 def _functions() -> dict[Any, str]:
-    found: dict[Any, str] = {torch.special.expit: "sigmoid"}
-    for name in _CLASSES:
-        for space in (F, torch, Tensor):
-            for variant in (name, f"{name}_"):
-                if hasattr(space, variant):
-                    found[getattr(space, variant)] = name
+    found: dict[Any, str] = {}
+    for row in _ROWS:
+        for name in row.functions:
+            for space in (F, torch, Tensor):
+                for variant in (name, f"{name}_"):
+                    with contextlib.suppress(AttributeError):
+                        function = operator.attrgetter(variant)(space)
+                        found.setdefault(function, row.name)
     return found
 
 
@@ -75,15 +65,14 @@ _FUNCTIONS = _functions()
 
 
 def parameters_of(name: str) -> tuple[str, ...]:
-    """The names of an activation's parameters, in PyTorch's order."""
-    return _PARAMETERS.get(name, ())
+    """The names of the parameters of an activation's function, in PyTorch's order."""
+    row = _BY_NAME.get(name)
+    return (*row.parameters, *row.choice) if row else ()
 
 
 def text_of(name: str, values: dict[str, Any]) -> str | None:
     """The catalogue's text of an activation with these parameters, or None if it has none."""
     given = ", ".join(f"{key}={value}" for key, value in values.items())
-    if name == "gelu" and values.get("approximate") == "none":
-        given = ""
     try:
         return _C.canonical(f"{name}({given})" if given else name)
     except ValueError:
@@ -109,20 +98,24 @@ def activation_of(module: nn.Module) -> str | None:
         if base.__module__ == _TRANSFORMERS and name is not None:
             return name if forward is vars(base).get("forward") else None
     if isinstance(module, nn.ReLU6) and (module.min_val, module.max_val) != (0, 6):
-        candidates = ["hardtanh"]
+        candidates = [_BY_NAME["hardtanh"]]
     else:
-        candidates = list(_CLASSES)
-    for name in candidates:
-        if isinstance(module, _CLASSES[name]) and forward is _CLASSES[name].forward:
+        candidates = _ROWS
+    for row in candidates:
+        if (
+            isinstance(module, row.module)
+            and forward is row.module.forward
+            and all(getattr(module, key) == value for key, value in row.choice.items())
+        ):
             return text_of(
-                name, {key: getattr(module, key) for key in parameters_of(name)}
+                row.name, {key: getattr(module, key) for key in row.parameters}
             )
     return None
 
 
 def lacks_normalized_form(module: nn.Module) -> bool:
     """Whether the module is an activation, but not one of the catalogue."""
-    known = (*_CLASSES.values(), *_WITHOUT_NORMALIZED_FORM)
+    known = (*(row.module for row in _ROWS), *_WITHOUT_NORMALIZED_FORM)
     foreign = any(base.__module__ == _TRANSFORMERS for base in type(module).__mro__)
     return (foreign or isinstance(module, known)) and activation_of(module) is None
 
@@ -172,9 +165,8 @@ def plain(activation: str) -> nn.Module:
     kind, parameters = _C.split(activation)
     if kind == "relu2":
         return _relu2()
-    if kind == "gelu_tanh":
-        return nn.GELU("tanh")
-    return _CLASSES[kind](*parameters)
+    row = _BY_NAME[kind]
+    return row.module(*parameters, **row.choice)
 
 
 def is_anact(module: object) -> TypeGuard[ANAct]:

@@ -20,6 +20,7 @@
 #include "layers/page.h"
 #include "layers/table.h"
 #include "nn/step.h"
+#include "nn/torch_names.h"
 #include "ops/arguments.h"
 #include "ops/environment.h"
 
@@ -172,6 +173,26 @@ Statistics to_statistics(const std::tuple<double, double, double, double>& of) {
   return {.output_mean = mean, .output_square = square, .input_variance = variance, .backward_gain = gain};
 }
 
+// PyTorch's names for the activations: the catalogue's name, the class, the functions, the parameters, and the keyword
+// that tells which activation it is.
+auto torch_names() {
+  using Names = std::vector<std::string>;
+  std::vector<std::tuple<std::string, std::string, Names, Names, std::map<std::string, std::string>>> rows;
+  for (const auto& row : nn::torch_activations()) {
+    const auto& info = activation_info(row.kind);
+    Names functions;
+    for (const auto function : row.functions) {
+      if (!function.empty()) functions.emplace_back(function);
+    }
+    Names parameters;
+    for (const auto& parameter : info.parameters) parameters.emplace_back(parameter.name);
+    std::map<std::string, std::string> choice;
+    if (!row.choice.keyword.empty()) choice.emplace(row.choice.keyword, row.choice.value);
+    rows.emplace_back(info.name, row.module, functions, parameters, choice);
+  }
+  return rows;
+}
+
 // What `anact gains` prints of one activation: its name, mean, square, both gains, and lambda of each solution.
 auto gains_of(const std::string& text, double mean, double deviation, const std::string& target) {
   const auto activation = parse_activation(text);
@@ -273,6 +294,7 @@ PYBIND11_MODULE(_C, m) {
     for (const auto& info : activation_catalogue()) names.emplace_back(info.name);
     return names;
   });
+  m.def("torch_activations", &torch_names);
   m.def(
       "gaussian_statistics",
       [](const std::string& activation) { return to_tuple(gaussian_statistics(parse_activation(activation))); },

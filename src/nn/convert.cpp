@@ -1,4 +1,3 @@
-#include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/container/sequential.h>
 
 #include <algorithm>
@@ -7,44 +6,10 @@
 #include <stdexcept>
 
 #include "anact/nn.h"
+#include "nn/torch_names.h"
 
 namespace anact::nn {
 namespace {
-
-// The activation of a module of torch::nn; nothing if it is another kind of module.
-std::optional<Activation> activation_of(const torch::nn::Module& module) {
-  const auto make = [](ActivationKind kind, double first = 0, double second = 0) {
-    return Activation{.kind = kind, .parameters = {first, second}};
-  };
-  if (module.as<torch::nn::ReLU>() != nullptr) return make(ActivationKind::relu);
-  if (module.as<torch::nn::ReLU6>() != nullptr) return make(ActivationKind::relu6);
-  if (module.as<torch::nn::SELU>() != nullptr) return make(ActivationKind::selu);
-  if (module.as<torch::nn::SiLU>() != nullptr) return make(ActivationKind::silu);
-  if (module.as<torch::nn::Mish>() != nullptr) return make(ActivationKind::mish);
-  if (module.as<torch::nn::Softsign>() != nullptr) return make(ActivationKind::softsign);
-  if (module.as<torch::nn::Tanh>() != nullptr) return make(ActivationKind::tanh);
-  if (module.as<torch::nn::Sigmoid>() != nullptr) return make(ActivationKind::sigmoid);
-  if (module.as<torch::nn::LogSigmoid>() != nullptr) return make(ActivationKind::logsigmoid);
-  if (module.as<torch::nn::Tanhshrink>() != nullptr) return make(ActivationKind::tanhshrink);
-  if (const auto* m = module.as<torch::nn::LeakyReLU>()) {
-    return make(ActivationKind::leaky_relu, m->options.negative_slope());
-  }
-  if (const auto* m = module.as<torch::nn::ELU>()) return make(ActivationKind::elu, m->options.alpha());
-  if (const auto* m = module.as<torch::nn::CELU>()) return make(ActivationKind::celu, m->options.alpha());
-  if (const auto* m = module.as<torch::nn::GELU>()) {
-    return make(m->options.approximate() == "tanh" ? ActivationKind::gelu_tanh : ActivationKind::gelu);
-  }
-  if (const auto* m = module.as<torch::nn::Softplus>()) {
-    return make(ActivationKind::softplus, m->options.beta(), m->options.threshold());
-  }
-  if (const auto* m = module.as<torch::nn::Hardtanh>()) {
-    return make(ActivationKind::hardtanh, m->options.min_val(), m->options.max_val());
-  }
-  if (const auto* m = module.as<torch::nn::Softshrink>()) {
-    return make(ActivationKind::softshrink, m->options.lambda());
-  }
-  return std::nullopt;
-}
 
 class Converter {
  public:

@@ -1,5 +1,4 @@
 #include <ATen/ops/rsub.h>
-#include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/container/functional.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
@@ -26,6 +25,7 @@
 
 #include "anact/nn.h"
 #include "nn/step.h"
+#include "nn/torch_names.h"
 #include "ops/fallback/anact.h"
 
 namespace anact::nn {
@@ -42,55 +42,10 @@ torch::nn::AnyModule by_definition(CustomActivation::Function value) {
 }
 
 torch::nn::AnyModule plain_activation(const ANActOptions& options) {
-  namespace plain = torch::nn;
-  const auto any = [](const auto& module) { return plain::AnyModule(module); };
   if (options.custom()) return by_definition(ops::fallback::to_functions(*options.custom()).value);
   const auto& activation = options.activation();
-  const auto& p = activation.parameters;
-  switch (activation.kind) {
-    case ActivationKind::relu:
-      return any(plain::ReLU());
-    case ActivationKind::relu6:
-      return any(plain::ReLU6());
-    case ActivationKind::leaky_relu:
-      return any(plain::LeakyReLU(plain::LeakyReLUOptions().negative_slope(p[0])));
-    case ActivationKind::elu:
-      return any(plain::ELU(plain::ELUOptions().alpha(p[0])));
-    case ActivationKind::selu:
-      return any(plain::SELU());
-    case ActivationKind::celu:
-      return any(plain::CELU(plain::CELUOptions().alpha(p[0])));
-    case ActivationKind::gelu:
-      return any(plain::GELU());
-    case ActivationKind::gelu_tanh:
-      return any(plain::GELU(plain::GELUOptions().approximate("tanh")));
-    case ActivationKind::silu:
-      return any(plain::SiLU());
-    case ActivationKind::mish:
-      return any(plain::Mish());
-    case ActivationKind::softplus:
-      return any(plain::Softplus(plain::SoftplusOptions().beta(p[0]).threshold(p[1])));
-    case ActivationKind::softsign:
-      return any(plain::Softsign());
-    case ActivationKind::tanh:
-      return any(plain::Tanh());
-    case ActivationKind::sigmoid:
-      return any(plain::Sigmoid());
-    case ActivationKind::logsigmoid:
-      return any(plain::LogSigmoid());
-    case ActivationKind::hardtanh:
-      return any(plain::Hardtanh(plain::HardtanhOptions().min_val(p[0]).max_val(p[1])));
-    case ActivationKind::tanhshrink:
-      return any(plain::Tanhshrink());
-    case ActivationKind::softshrink:
-      return any(plain::Softshrink(p[0]));
-    case ActivationKind::identity:
-      return any(plain::Identity());
-    case ActivationKind::hardswish:
-    case ActivationKind::hardsigmoid:
-    case ActivationKind::relu2:
-      break;  // torch::nn has no module of these
-  }
+  const auto* row = torch_activation(activation.kind);
+  if (row != nullptr && row->make != nullptr) return row->make(activation.parameters);
   return by_definition(ops::fallback::to_functions(activation).value);
 }
 

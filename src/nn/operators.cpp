@@ -4,6 +4,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "nn/torch_names.h"
 #include "ops/arguments.h"
 #include "ops/step.h"
 
@@ -101,36 +102,6 @@ std::optional<Call> batch_norm(Arguments a, const IsParameter&) {
                        .running_variance = tensor(a[4]),
                        .batch_statistics = a[5].toBool(),
                        .eps = a[7].toDouble()};
-}
-
-// Activations.
-
-std::optional<Call> activation(Arguments a, ActivationKind kind, double first = 0, double second = 0) {
-  return ActivationCall{.input = tensor(a[0]), .activation = {.kind = kind, .parameters = {first, second}}};
-}
-
-template <ActivationKind kind>
-std::optional<Call> plain(Arguments a, const IsParameter&) {
-  return activation(a, kind);
-}
-
-template <ActivationKind kind>
-std::optional<Call> with_parameter(Arguments a, const IsParameter&) {
-  return activation(a, kind, number(a[1]));
-}
-
-template <ActivationKind kind>
-std::optional<Call> with_two_parameters(Arguments a, const IsParameter&) {
-  return activation(a, kind, number(a[1]), number(a[2]));
-}
-
-std::optional<Call> elu_call(Arguments a, const IsParameter&) {
-  if (number(a[2]) != 1 || number(a[3]) != 1) return std::nullopt;
-  return activation(a, ActivationKind::elu, number(a[1]));
-}
-
-std::optional<Call> gelu_call(Arguments a, const IsParameter&) {
-  return activation(a, a[1].toStringRef() == "tanh" ? ActivationKind::gelu_tanh : ActivationKind::gelu);
 }
 
 // ANAct.
@@ -251,8 +222,8 @@ std::optional<Call> pad(Arguments a, const IsParameter& is_parameter) {
   return selection(a, is_parameter);
 }
 
+// All but the activations.
 const std::unordered_map<std::string_view, Decode>& table() {
-  using enum ActivationKind;
   static const std::unordered_map<std::string_view, Decode> result = {
       {"aten::linear", linear},
       {"aten::addmm", addmm},
@@ -263,37 +234,6 @@ const std::unordered_map<std::string_view, Decode>& table() {
       {"aten::conv3d", convolution_nd},
       {"aten::convolution", convolution_any},
       {"aten::batch_norm", batch_norm},
-      {"aten::relu", plain<relu>},
-      {"aten::relu_", plain<relu>},
-      {"aten::relu6", plain<relu6>},
-      {"aten::relu6_", plain<relu6>},
-      {"aten::leaky_relu", with_parameter<leaky_relu>},
-      {"aten::leaky_relu_", with_parameter<leaky_relu>},
-      {"aten::elu", elu_call},
-      {"aten::elu_", elu_call},
-      {"aten::selu", plain<selu>},
-      {"aten::selu_", plain<selu>},
-      {"aten::celu", with_parameter<celu>},
-      {"aten::celu_", with_parameter<celu>},
-      {"aten::gelu", gelu_call},
-      {"aten::gelu_", gelu_call},
-      {"aten::silu", plain<silu>},
-      {"aten::silu_", plain<silu>},
-      {"aten::mish", plain<mish>},
-      {"aten::mish_", plain<mish>},
-      {"aten::softplus", with_two_parameters<softplus>},
-      {"aten::tanh", plain<ActivationKind::tanh>},
-      {"aten::tanh_", plain<ActivationKind::tanh>},
-      {"aten::sigmoid", plain<sigmoid>},
-      {"aten::sigmoid_", plain<sigmoid>},
-      {"aten::log_sigmoid", plain<logsigmoid>},
-      {"aten::hardswish", plain<hardswish>},
-      {"aten::hardswish_", plain<hardswish>},
-      {"aten::hardsigmoid", plain<hardsigmoid>},
-      {"aten::hardsigmoid_", plain<hardsigmoid>},
-      {"aten::hardtanh", with_two_parameters<hardtanh>},
-      {"aten::hardtanh_", with_two_parameters<hardtanh>},
-      {"aten::softshrink", with_parameter<softshrink>},
       {ops::kStepName, anact_step},
       {"anact::evaluate", anact_evaluate},
       {"aten::add", sum},
@@ -338,9 +278,12 @@ const std::unordered_map<std::string_view, Decode>& table() {
 
 std::optional<Call> decode_call(std::string_view name, c10::ArrayRef<c10::IValue> arguments,
                                 const IsParameter& is_parameter) {
-  const auto found = table().find(name);
-  if (found == table().end()) return std::nullopt;
-  auto call = found->second(arguments, is_parameter);
+  std::optional<Call> call;
+  if (const auto found = table().find(name); found != table().end()) {
+    call = found->second(arguments, is_parameter);
+  } else if (const auto activation = activation_of(name, arguments)) {
+    call = ActivationCall{.input = tensor(arguments[0]), .activation = *activation};
+  }
   if (call && !std::visit([](const auto& any) { return input_of(any).defined(); }, *call)) return std::nullopt;
   return call;
 }

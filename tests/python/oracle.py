@@ -3,41 +3,33 @@
 Nothing here calls the package.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-# f by the name that the package gives it, as PyTorch has it.
-ACTIVATIONS = {
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "leaky_relu": F.leaky_relu,
-    "leaky_relu(negative_slope=0.2)": lambda x: F.leaky_relu(x, 0.2),
-    "elu": F.elu,
-    "elu(alpha=0.5)": lambda x: F.elu(x, 0.5),
-    "selu": F.selu,
-    "celu": F.celu,
-    "gelu": F.gelu,
+# What torch.nn.functional has by another name, not at all, or not exactly.
+_OWN = {
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu,
-    "mish": F.mish,
-    "softplus": F.softplus,
-    "softplus(beta=2, threshold=5)": lambda x: F.softplus(x, 2.0, 5.0),
-    "softsign": F.softsign,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "logsigmoid": F.logsigmoid,
-    "hardswish": F.hardswish,
     # The derivative of F.hardsigmoid has 1/6 in single precision only.
     "hardsigmoid": lambda x: F.relu6(x + 3) / 6,
-    "hardtanh": F.hardtanh,
-    "hardtanh(min_val=-2, max_val=0.5)": lambda x: F.hardtanh(x, -2.0, 0.5),
-    "tanhshrink": F.tanhshrink,
-    "softshrink": F.softshrink,
     "relu2": lambda x: F.relu(x).square(),
     "identity": lambda x: x * 1,
 }
+
+
+def function_of(activation):
+    """f by the name that the package gives it, ``"elu(alpha=0.5)"``, as PyTorch has it."""
+    name, _, given = activation.rstrip(")").partition("(")
+    if name in _OWN:
+        return _OWN[name]
+    parameters = dict(pair.split("=") for pair in given.split(", ") if pair)
+    return partial(
+        getattr(F, name), **{key: float(value) for key, value in parameters.items()}
+    )
+
 
 STATISTICS = ("output_mean", "output_square", "input_variance", "backward_gain")
 
@@ -88,7 +80,7 @@ class OracleANAct(nn.Module):
         bounds=(0.1, 10.0),
     ):
         super().__init__()
-        self.f = ACTIVATIONS[activation]
+        self.f = function_of(activation)
         self.source, self.solution, self.target = statistics, solution, target
         self.gain, self.centre, self.momentum = gain, centre, momentum
         self.gate, self.bounds = gate, bounds
