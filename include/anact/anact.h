@@ -4,6 +4,7 @@
 #include "anact/activation.h"
 #include "anact/custom.h"
 #include "anact/gaussian.h"
+#include "anact/initialization.h"
 #include "anact/layer_record.h"
 #include "anact/moments.h"
 #include "anact/nn.h"

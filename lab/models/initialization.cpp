@@ -1,6 +1,5 @@
 #include "models/initialization.h"
 
-#include <ATen/Parallel.h>
 #include <torch/nn/modules/conv.h>
 
 #include <array>
@@ -20,18 +19,6 @@ constexpr std::array<std::pair<std::string_view, Initialization>, 6> kNames{{{"h
                                                                              {"orthogonal", Initialization::orthogonal},
                                                                              {"pytorch", Initialization::pytorch},
                                                                              {"gain", Initialization::gain}}};
-
-// LAPACK's sums depend on the number of threads.
-class OneThread {
- public:
-  OneThread() { at::set_num_threads(1); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-  ~OneThread() { at::set_num_threads(before_); }
-
- private:
-  int before_ = at::get_num_threads();
-};
 
 }  // namespace
 
@@ -65,26 +52,10 @@ double standard_deviation(const WeightInitialization& weights, std::int64_t inpu
   throw std::invalid_argument("initialization " + std::string(to_string(weights.kind)) + " is not normal");
 }
 
-Fans fans(const torch::Tensor& weight) {
-  const std::int64_t kernel = weight.numel() / (weight.size(0) * weight.size(1));
-  return {.inputs = weight.size(1) * kernel, .outputs = weight.size(0) * kernel};
-}
-
 void draw_normal(torch::Tensor weight, double standard_deviation, at::Generator generator) {
   const torch::NoGradGuard no_grad;
   const auto draws = torch::empty(weight.sizes(), weight.options()).normal_(0, 1, std::move(generator));
   weight.copy_(draws.mul_(standard_deviation));
-}
-
-void draw_orthogonal(torch::Tensor weight, const at::Generator& generator) {
-  const torch::NoGradGuard no_grad;
-  const OneThread one_thread;
-  auto draws = torch::empty({weight.size(0), weight.numel() / weight.size(0)}, weight.options());
-  draw_normal(draws, 1, generator);
-  const bool wide = draws.size(0) < draws.size(1);
-  const auto [q, r] = torch::linalg_qr(wide ? draws.t() : draws);
-  const auto orthogonal = q * r.diagonal().sign();
-  weight.copy_((wide ? orthogonal.t() : orthogonal).reshape(weight.sizes()));
 }
 
 void draw_uniform(torch::Tensor values, double bound, at::Generator generator) {

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "anact/activation.h"
+#include "anact/initialization.h"
 #include "anact/normalization.h"
 
 namespace anact::models {
@@ -38,23 +39,14 @@ struct WeightInitialization {
 // outputs are positive, and for `orthogonal` and `pytorch`, whose weights are not normal.
 [[nodiscard]] double standard_deviation(const WeightInitialization& weights, std::int64_t inputs, std::int64_t outputs);
 
-// n and m of a weight, as torch.nn.init counts them: those of a linear layer (outputs x inputs), and for a convolution
-// (out_channels x in_channels / groups x kernel height x kernel width) the two channel counts times the kernel's size.
-struct Fans {
-  std::int64_t inputs = 0;
-  std::int64_t outputs = 0;
-};
-[[nodiscard]] Fans fans(const torch::Tensor& weight);
+// n and m of a weight, and the draws of an orthogonal one, are the library's.
+using nn::draw_orthogonal;
+using nn::Fans;
+using nn::fans;
 
 // Fills `weight` with `standard_deviation` times draws from N(0, 1). The draws depend on the generator and the shape
 // alone, not on the layout in memory, so that networks that differ in their initialization start from the same ones.
 void draw_normal(torch::Tensor weight, double standard_deviation, at::Generator generator);
-
-// Fills `weight`, taken as a matrix with a row for each output, with the orthogonal factor of the matrix that
-// draw_normal would fill it with for a standard deviation of 1: rows or columns, whichever are fewer, are orthonormal.
-// The other factor's diagonal is positive, so that the result is unique and uniformly distributed (Mezzadri, "How to
-// generate random matrices from the classical compact groups", 2007), and that of torch.nn.init.orthogonal_.
-void draw_orthogonal(torch::Tensor weight, const at::Generator& generator);
 
 // Fills `values` with draws from the uniform distribution over [-bound, bound). On layout, as draw_normal.
 void draw_uniform(torch::Tensor values, double bound, at::Generator generator);

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 class Step:
     def __init__(
@@ -48,6 +48,9 @@ def gaussian_statistics(activation: str) -> tuple[float, float, float, float]: .
 def gains(
     activation: str, mean: float, std: float, target: str
 ) -> tuple[str, float, float, float, float, list[tuple[str, float]]]: ...
+def initialize_weight(
+    weight: Tensor, recipe: str, generator: Generator | None
+) -> None: ...
 def environment() -> dict[str, str | int]: ...
 def options() -> list[tuple[str, str, str, str]]: ...
 def recipes() -> list[tuple[str, str, str, str]]: ...

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from anact import _C
 from anact._options import recipes
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -35,18 +36,12 @@ def initialize(
     >>> bool((layer.weight.var() * 400 - 1).abs() < 0.05)
     True
     """
-    weights = {info.name: info.weights for info in recipes()}
-    if recipe not in weights:
-        raise ValueError(f"no recipe {recipe!r}; expected one of {', '.join(weights)}")
+    names = [info.name for info in recipes()]
+    if recipe not in names:
+        raise ValueError(f"no recipe {recipe!r}; expected one of {', '.join(names)}")
     for module in model.modules():
         if isinstance(module, _LAYERS):
-            weight = module.weight
-            inputs = weight.numel() / len(weight)
-            if weights[recipe] == "orthogonal":
-                longer = max(1.0, len(weight) / inputs)
-                nn.init.orthogonal_(weight, gain=longer**0.5, generator=generator)
-            else:
-                nn.init.normal_(weight, std=inputs**-0.5, generator=generator)
+            _C.initialize_weight(module.weight, recipe, generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return model

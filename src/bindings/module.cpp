@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "anact/gaussian.h"
+#include "anact/initialization.h"
 #include "anact/nn.h"
 #include "anact/options.h"
 #include "anact/probe.h"
@@ -300,6 +301,14 @@ PYBIND11_MODULE(_C, m) {
       [](const std::string& activation) { return to_tuple(gaussian_statistics(parse_activation(activation))); },
       py::arg("activation"));
   m.def("gains", &gains_of, py::arg("activation"), py::arg("mean"), py::arg("std"), py::arg("target"));
+  m.def(
+      "initialize_weight",
+      [](const at::Tensor& weight, const std::string& recipe, const std::optional<at::Generator>& generator) {
+        const auto which = parse_recipe(recipe);
+        const py::gil_scoped_release released;
+        nn::initialize_weight(weight, which, generator);
+      },
+      py::arg("weight"), py::arg("recipe"), py::arg("generator"));
   m.def("environment", &environment);
   m.def("options", [] {
     std::vector<std::tuple<std::string, std::string, std::string, std::string>> rows;

@@ -295,9 +295,9 @@ bool is_closed(std::string_view name) {
 }
 
 LinearMap linear_map(const LinearCall& call, double weight_second_moment, double bias_second_moment) {
-  const auto [in, out] = weight_fans(call);
-  return {.taps_in = in,
-          .taps_out = out,
+  const auto [inputs, outputs] = weight_fans(call);
+  return {.taps_in = static_cast<double>(inputs),
+          .taps_out = static_cast<double>(outputs),
           .weight_second_moment = weight_second_moment,
           .bias_second_moment = bias_second_moment};
 }
@@ -322,17 +322,13 @@ LinearMap linear_map(const ConvolutionCall& call, const at::Tensor& output, doub
   return result;
 }
 
-WeightFans weight_fans(const LinearCall& call) {
-  const auto rows = static_cast<double>(call.weight.size(0));
-  const auto columns = static_cast<double>(call.weight.dim() > 1 ? call.weight.size(1) : call.weight.size(0));
-  if (call.weight.dim() == 1) return {columns, 1};
-  return call.transposed ? WeightFans{rows, columns} : WeightFans{columns, rows};
+Fans weight_fans(const LinearCall& call) {
+  // A vector stands for one output.
+  if (call.weight.dim() == 1) return {.inputs = call.weight.size(0), .outputs = 1};
+  const auto [inputs, outputs] = fans(call.weight);
+  return call.transposed ? Fans{.inputs = outputs, .outputs = inputs} : Fans{.inputs = inputs, .outputs = outputs};
 }
 
-WeightFans weight_fans(const ConvolutionCall& call) {
-  double kernel = 1;
-  for (std::int64_t dim = 2; dim < call.weight.dim(); ++dim) kernel *= static_cast<double>(call.weight.size(dim));
-  return {static_cast<double>(call.weight.size(1)) * kernel, static_cast<double>(call.weight.size(0)) * kernel};
-}
+Fans weight_fans(const ConvolutionCall& call) { return fans(call.weight); }
 
 }  // namespace anact::nn

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "anact/activation.h"
+#include "anact/initialization.h"
 #include "anact/normalization.h"
 #include "anact/propagation.h"
 
@@ -98,12 +99,8 @@ using IsParameter = std::function<bool(const at::Tensor&)>;
 [[nodiscard]] LinearMap linear_map(const ConvolutionCall& call, const at::Tensor& output, double weight_second_moment,
                                    double bias_second_moment);
 
-// Inputs and outputs of a weight as torch.nn.init counts them.
-struct WeightFans {
-  double in = 0;
-  double out = 0;
-};
-[[nodiscard]] WeightFans weight_fans(const LinearCall& call);
-[[nodiscard]] WeightFans weight_fans(const ConvolutionCall& call);
+// Inputs and outputs of the weight.
+[[nodiscard]] Fans weight_fans(const LinearCall& call);
+[[nodiscard]] Fans weight_fans(const ConvolutionCall& call);
 
 }  // namespace anact::nn

@@ -234,8 +234,8 @@ class VarianceProbe::State {
     const auto name = name_of(call.weight, to_string(kind));
     Row& row = enter_layer(call, context, name, kind);
     const auto fans = weight_fans(call);
-    row.record.fan_in = fans.in;
-    row.record.fan_out = fans.out;
+    row.record.fan_in = static_cast<double>(fans.inputs);
+    row.record.fan_out = static_cast<double>(fans.outputs);
     measurements_.measure_weight(row, call.weight);
     last_layer_ = name;
     channels_second_ = kind == LayerKind::convolution;

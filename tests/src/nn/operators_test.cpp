@@ -143,8 +143,8 @@ TEST(Operators, LinearLayersAndProductsWithParameters) {
   const auto* call = std::get_if<LinearCall>(&*linear);
   ASSERT_NE(call, nullptr);
   EXPECT_TRUE(call->input.is_same(x) && call->weight.is_same(weight) && call->bias.is_same(bias));
-  EXPECT_EQ(weight_fans(*call).in, 4);
-  EXPECT_EQ(weight_fans(*call).out, 6);
+  EXPECT_EQ(weight_fans(*call).inputs, 4);
+  EXPECT_EQ(weight_fans(*call).outputs, 6);
   const auto map = linear_map(*call, 0.5, 0.25);
   EXPECT_EQ(map.taps_in, 4);
   EXPECT_EQ(map.taps_out, 6);
@@ -160,8 +160,8 @@ TEST(Operators, LinearLayersAndProductsWithParameters) {
     const auto* of = std::get_if<LinearCall>(&*product);
     ASSERT_NE(of, nullptr);
     EXPECT_TRUE(of->input.is_same(x) && of->weight.is_same(right));
-    EXPECT_EQ(weight_fans(*of).in, 4);
-    EXPECT_EQ(weight_fans(*of).out, 6);
+    EXPECT_EQ(weight_fans(*of).inputs, 4);
+    EXPECT_EQ(weight_fans(*of).outputs, 6);
   }
   EXPECT_FALSE(decode([&] { (void)torch::addmm(bias, x, right, /*beta=*/1, /*alpha=*/2); }, right));
 }
@@ -196,8 +196,8 @@ TEST(Operators, ConvolutionsCountTheTapsThatPaddingAndStridesLeave) {
     EXPECT_NEAR(map.taps_in, y.mean().item<double>(), 1e-12);
     EXPECT_NEAR(map.taps_out, out_of_input.mean().item<double>(), 1e-12);
     const double area = static_cast<double>(weight[0][0].numel());
-    EXPECT_EQ(weight_fans(*call).in, static_cast<double>(weight.size(1)) * area);
-    EXPECT_EQ(weight_fans(*call).out, static_cast<double>(weight.size(0)) * area);
+    EXPECT_EQ(weight_fans(*call).inputs, static_cast<double>(weight.size(1)) * area);
+    EXPECT_EQ(weight_fans(*call).outputs, static_cast<double>(weight.size(0)) * area);
   }
 }
 
