@@ -87,7 +87,8 @@ constexpr std::string_view kAnact = "anact:";
 // The end of the name of the tensor in which Python's state_dict describes an ANAct, the text in bytes.
 constexpr std::string_view kExtraState = "_extra_state";
 
-// The file's tensors, and the descriptions of the ANActs by their paths, each followed by a dot unless it is the root's.
+// The file's tensors, and the descriptions of the ANActs by their paths, each followed by a dot unless it is the
+// root's.
 std::pair<NamedTensors, std::map<std::string, std::string>> split(const NamedTensors& all,
                                                                   const io::Metadata& metadata) {
   std::map<std::string, std::string> saved;
@@ -196,7 +197,8 @@ std::vector<std::string> load_weights(torch::nn::Module& module, const NamedTens
     const auto text = saved.find(prefix);
     if (act == nullptr || text == saved.end()) return;
     const auto wrong = nn::mismatch(act->options, text->second);
-    if (!wrong.empty()) others.add("of " + (prefix.empty() ? "the module" : prefix.substr(0, prefix.size() - 1)) + ": " + wrong);
+    if (!wrong.empty())
+      others.add("of " + (prefix.empty() ? "the module" : prefix.substr(0, prefix.size() - 1)) + ": " + wrong);
   });
   std::string problems;
   for (const auto& [what, names] : {std::pair<const char*, const Names&>{"it lacks ", missing},

@@ -31,8 +31,9 @@ void save_tensors(const std::filesystem::path& path, const NamedTensors& tensors
 // Copies the file's tensors into the module's parameters and buffers of the same names, converting the dtype. Throws
 // std::runtime_error that names the file and the tensors when one is missing in the file, has no place in the module,
 // or has another shape, and when the file describes an ANAct (as description() does, or Python's state_dict) whose
-// activation or options the module's has not; nothing is changed then. What belongs to an ANAct module may be missing, so that a network with
-// ANAct can begin from weights that were trained without it; those keep their values, and their names are returned.
+// activation or options the module's has not; nothing is changed then. What belongs to an ANAct module may be missing,
+// so that a network with ANAct can begin from weights that were trained without it; those keep their values, and their
+// names are returned.
 std::vector<std::string> load_weights(torch::nn::Module& module, const std::filesystem::path& path);
 // The same for what was read already; `source_name` is what errors call it.
 std::vector<std::string> load_weights(torch::nn::Module& module, const NamedTensors& tensors,

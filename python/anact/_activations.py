@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from anact import _C
+from anact._options import Function, name_of
 from anact.modules import ANAct
 
 
@@ -167,6 +168,28 @@ def plain(activation: str) -> nn.Module:
         return _relu2()
     row = _BY_NAME[kind]
     return row.module(*parameters, **row.choice)
+
+
+class FunctionModule(nn.Module):
+    """A function of a tensor as a module."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.function(input)
+
+    def extra_repr(self) -> str:
+        return name_of(self.function)
+
+
+def plain_of(act: ANAct) -> nn.Module:
+    """The activation without its normalization."""
+    f = act.options.activation
+    if isinstance(f, str):
+        return plain(f)
+    return f if isinstance(f, nn.Module) else FunctionModule(f)
 
 
 def is_anact(module: object) -> TypeGuard[ANAct]:

@@ -20,10 +20,11 @@ from anact._activations import (
     lacks_normalized_form,
     parameters_of,
     plain,
+    plain_of,
     text_of,
 )
 from anact._option_types import OptionArguments
-from anact._options import ANActOptions
+from anact._options import ANActOptions, name_of
 from anact._places import Place, check_model, places, put_all, update_encoders
 from anact._selection import Candidate, Selection, names_identity, select, selectors
 from anact._source import Method, methods_of
@@ -253,14 +254,16 @@ def revert_activations(
     if not inplace:
         model = copy.deepcopy(model)
     candidates = [
-        Candidate(place, place.held.options.activation, place.held)
+        Candidate(place, name_of(place.held.options.activation), place.held)
         for place in places(model)
         if is_anact(place.held)
     ]
     chosen = select(candidates, selectors(include), selectors(exclude))
     _check(chosen, inplace)
     new: list[tuple[Place, nn.Module]] = [
-        (c.place, plain(c.activation).train(c.module.training)) for c in chosen
+        (c.place, plain_of(c.module).train(c.module.training))
+        for c in chosen
+        if is_anact(c.module)
     ]
     model = put_all(model, new)
     update_encoders(model, [c.place for c in chosen])

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from anact._activations import is_anact, plain
+from anact._activations import is_anact, plain_of
 from anact._places import Place, check_model, is_hooked, places, put_all
 from anact._source import Method, methods_of
 from anact.modules import ANAct
@@ -203,7 +203,7 @@ def fold(model: nn.Module, *, inplace: bool = True) -> Folding:
 
 def _folded(act: object, map: tuple[float, float], after: Place | str) -> nn.Module:
     assert isinstance(act, ANAct)
-    activation = plain(act.options.activation)
+    activation = plain_of(act)
     if isinstance(after, Place):
         assert isinstance(after.held, _LAYERS)
         _merge(after.held, *map)

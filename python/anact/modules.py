@@ -216,13 +216,12 @@ class ANAct(nn.Module):
             # Saved by a version that did not write it, or by C++.
             missing_keys.remove(key)
         if key in state_dict:
-            saved = bytes(state_dict[key].tolist()).decode()
-            wrong = self._step.mismatch(saved)
-            message = f"{prefix.rstrip('.') or 'the module'}: {wrong}"
-            if wrong and strict:
-                error_msgs.append(message)
-            elif wrong:
-                warnings.warn(message, stacklevel=2)
+            wrong = self._step.mismatch(bytes(state_dict[key].tolist()).decode())
+            if wrong:
+                # PyTorch refuses an unexpected key if load_state_dict is strict, and
+                # tells a module nothing of that.
+                warnings.warn(f"{key}: {wrong}", stacklevel=2)
+                unexpected_keys.append(f"{key} ({wrong})")
         # Assigned instead of copied, they are of the file's type.
         for name in _STATISTICS:
             value = getattr(self, name)

@@ -35,8 +35,8 @@ std::string mismatch(const ANActOptions& options, const std::string& saved) {
     if (name == name_of(options) && values == options.values()) return "";
     return "it was saved by " + print(name, values) + " and is to be loaded into " + print(options);
   } catch (const std::invalid_argument& error) {
-    return "it was saved by an ANAct that this version does not know (" + std::string(error.what()) + ", in \"" + saved +
-           "\") and is to be loaded into " + print(options);
+    return "it was saved by an ANAct that this version does not know (" + std::string(error.what()) + ", in \"" +
+           saved + "\") and is to be loaded into " + print(options);
   }
 }
 

@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import pickle
+import re
 import random
 
 import pytest
@@ -363,7 +364,9 @@ def test_repr_shows_what_is_not_default():
         "learnable": False,
     }
     fields = {field.name for field in dataclasses.fields(ANActOptions)}
-    assert changed.keys() | {"activation"} == fields
+    assert changed.keys() | {"activation", "derivative", "init_batch"} == fields
+    fixed = ANAct(statistics="fixed", init_batch=True)
+    assert repr(fixed) == "ANAct(silu, statistics=fixed, init_batch=True)"
     for name, value in changed.items():
         # Without centre only another solution than the default will do.
         options = {"solution": "forward"} if name == "centre" else {}
@@ -450,7 +453,7 @@ def test_input_of_another_type_is_refused(dtype, training):
 
 def test_names_of_parameters_and_buffers():
     model = make_model()
-    assert list(model[1].state_dict()) == KEYS
+    assert list(model[1].state_dict()) == [*KEYS, "_extra_state"]
     assert [name for name, _ in model[1].named_parameters()] == ["alpha"]
     buffers = [*STATISTICS, "num_batches_tracked", "num_batches_skipped"]
     assert [name for name, _ in model[1].named_buffers()] == buffers
@@ -498,6 +501,54 @@ def test_state_dict_round_trip_through_a_file(x):
     assert torch.equal(other(x), model(x))
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"activation": "gelu"},
+        {"activation": "elu(alpha=0.5)"},
+        {"momentum": 0.5},
+        {"recipe": "paper"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("assign", [True, False])
+def test_a_state_of_another_activation_or_other_options_is_refused(other, assign, x):
+    saved = nn.Sequential(ANAct("elu"))
+    saved(x)
+    state = saved.state_dict()
+    nn.Sequential(ANAct("elu")).load_state_dict(state, assign=assign)
+    model = nn.Sequential(ANAct(**({"activation": "elu"} | other)))
+    wrong = f"it was saved by {saved[0]!r} and is to be loaded into {model[0]!r}"
+    with (
+        pytest.warns(UserWarning, match=re.escape(f"0._extra_state: {wrong}")),
+        pytest.raises(RuntimeError, match=re.escape(wrong)),
+    ):
+        model.load_state_dict(state, assign=assign)
+    with pytest.warns(UserWarning, match=re.escape(wrong)):
+        keys = model.load_state_dict(state, strict=False, assign=assign)
+    assert keys == ([], [f"0._extra_state ({wrong})"])
+    assert torch.equal(model[0].output_mean, saved[0].output_mean)
+
+
+@pytest.mark.filterwarnings("ignore:.*it was saved by")
+def test_a_state_that_this_version_does_not_know_is_refused():
+    state = ANAct().state_dict()
+    text = b"silu:statistics=previous:colour=red"
+    state["_extra_state"] = torch.tensor(list(text), dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="this version does not know.*colour"):
+        ANAct().load_state_dict(state)
+
+
+def test_a_state_dict_is_of_tensors_alone(x, tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    model = make_model(momentum=0.3)
+    model(x)
+    safetensors.save_file(model.state_dict(), tmp_path / "file")
+    other = make_model(momentum=0.3)
+    other.load_state_dict(safetensors.load_file(tmp_path / "file"))
+    assert_same_tensors(other.state_dict(), model.state_dict())
+
+
 @pytest.mark.parametrize("assign", [True, False])
 def test_a_state_dict_that_does_not_fit_is_refused(assign):
     for key in KEYS:
@@ -509,6 +560,9 @@ def test_a_state_dict_that_does_not_fit_is_refused(assign):
             state, strict=False, assign=assign
         )
         assert (missing, unexpected) == ([key], [])
+    state = ANAct().state_dict()
+    del state["_extra_state"]  # as the first version and C++ write it
+    ANAct("gelu").load_state_dict(state, assign=assign)
     state = ANAct().state_dict() | {"beta": torch.zeros(1)}
     with pytest.raises(RuntimeError, match='Unexpected key.*"beta"'):
         ANAct().load_state_dict(state, assign=assign)
@@ -780,7 +834,7 @@ def test_function_transforms_in_training_are_refused(x):
     before = snapshot(module)
     with pytest.raises(RuntimeError, match="functorch transforms"):
         torch.func.grad(lambda at: module(at).sum())(x)
-    with pytest.raises(RuntimeError, match="update_"):
+    with pytest.raises(RuntimeError, match="anact::step"):
         torch.func.vmap(module)(x)
     with pytest.raises(NotImplementedError, match="forward-mode"):
         torch.func.jvp(module, (x,), (x,))

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <set>
 
 #include "models/catalogue.h"
@@ -113,6 +114,34 @@ TEST(Weights, OnesTrainedWithoutANActAreABeginning) {
   ASSERT_EQ(kept.size(), 14u);
   EXPECT_EQ(kept.front(), "activation0.alpha");
   EXPECT_EQ(kept.back(), "activation1.num_batches_skipped");
+}
+
+TEST(Weights, OfAnotherActivationOrOtherOptionsAreRefused) {
+  const TemporaryFolder folder;
+  const auto path = (folder / "file").string();
+  const auto network = make(normalized("silu"), 1);
+  save_tensors(path, state(*network), description(*network));
+  EXPECT_TRUE(load_weights(*make(normalized("silu"), 2), path).empty());
+  const auto other = make(normalized("gelu"), 2);
+  const auto before = copy_of(state(*other));
+  EXPECT_EQ(message([&] { load_weights(*other, path); }),
+            "'" + path +
+                "': of activation0: it was saved by ANAct(silu) and is to be loaded into ANAct(gelu), of activation1: "
+                "it was saved by ANAct(silu) and is to be loaded into ANAct(gelu)");
+  expect_equal(state(*other), before);
+
+  // As Python's state_dict has it.
+  auto tensors = state(*network);
+  const std::string text = "silu:momentum=0.5";
+  const auto bytes = torch::empty({static_cast<std::int64_t>(text.size())}, torch::kByte);
+  std::memcpy(bytes.mutable_data_ptr(), text.data(), text.size());
+  tensors.emplace_back("activation0._extra_state", bytes);
+  save_tensors(path, tensors);
+  const auto complaint = message([&] { load_weights(*make(normalized("silu"), 2), path); });
+  EXPECT_NE(
+      complaint.find("of activation0: it was saved by ANAct(silu, momentum=0.5) and is to be loaded into ANAct(silu)"),
+      std::string::npos)
+      << complaint;
 }
 
 TEST(Weights, SaysWhatDoesNotFitAndChangesNothing) {
