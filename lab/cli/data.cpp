@@ -20,6 +20,7 @@
 #include "data/sets.h"
 #include "data/source.h"
 #include "io/atomic_file.h"
+#include "text/words.h"
 
 namespace anact::cli {
 namespace {
@@ -56,11 +57,7 @@ class Follower {
   double drawn_at_ = 0;
 };
 
-std::string megabytes(std::int64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f", static_cast<double>(bytes) / 1e6);
-  return text;
-}
+std::string megabytes(std::int64_t bytes) { return text::format("%.1f", static_cast<double>(bytes) / 1e6); }
 
 data::Dataset open_set(const Options& options, const fs::path& cache = {}) {
   Follower follower;
@@ -159,13 +156,9 @@ void verify(const Options& options) {
   const auto digests = publication == nullptr ? 0 : data::verify(*publication, dataset.source);
   const auto train = balance(dataset, dataset.train, "training"), test = balance(dataset, dataset.test, "test");
   const auto numbers = [](const std::vector<double>& values) {
-    std::string text;
-    for (const double value : values) {
-      char number[32];
-      std::snprintf(number, sizeof number, "%s%.4f", text.empty() ? "" : " ", value);
-      text += number;
-    }
-    return text;
+    std::vector<std::string> texts;
+    for (const double value : values) texts.push_back(text::format("%.4f", value));
+    return text::join(texts, " ");
   };
   std::cout << options.name << " at '" << dataset.source << "'\n"
             << "training   " << train << "\n"

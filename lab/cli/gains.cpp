@@ -11,6 +11,7 @@
 #include "anact/normalization.h"
 #include "cli/commands.h"
 #include "text/csv.h"
+#include "text/words.h"
 
 namespace anact::cli {
 namespace {
@@ -30,11 +31,7 @@ struct Row {
   std::vector<double> factors;  // of all_solutions(), in order
 };
 
-std::string digits(double value) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.12g", value);
-  return text;
-}
+std::string digits(double value) { return text::format("%.12g", value); }
 
 std::vector<Row> compute(const Options& options) {
   std::vector<Activation> activations;

@@ -9,9 +9,10 @@
 #include <string_view>
 #include <vector>
 
-#include "anact/activation.h"
 #include "cli/commands.h"
 #include "cli/malloc.h"
+#include "math/names.h"
+#include "text/words.h"
 
 namespace {
 
@@ -31,17 +32,15 @@ void complain(std::string message) {
 // Throws unless the first argument is an option or names a command.
 void check_command(const CLI::App& app, const std::vector<std::string>& arguments) {
   std::vector<std::string_view> names;
-  std::string known;
   for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     names.push_back(command->get_name());
-    known += (known.empty() ? "" : ", ") + command->get_name();
   }
-  if (arguments.empty()) throw anact::cli::UsageError("expected a command: " + known + "; see anact --help");
+  if (arguments.empty()) {
+    throw anact::cli::UsageError("expected a command: " + anact::text::join(names) + "; see anact --help");
+  }
   const auto& first = arguments.front();
   if (first.starts_with('-') || std::ranges::find(names, first) != names.end()) return;
-  const auto nearest = anact::nearest_names(first, names, 1);
-  throw anact::cli::UsageError("unknown command '" + first + "'" +
-                               (nearest.empty() ? "" : "; did you mean " + nearest.front()) + "; there are " + known);
+  throw anact::cli::UsageError(anact::unknown_choice("command", first, names, 1));
 }
 
 }  // namespace

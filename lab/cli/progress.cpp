@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "text/words.h"
+
 namespace anact::cli {
 namespace {
 
@@ -21,15 +23,13 @@ void ProgressBar::step(const train::Progress& progress) {
       (static_cast<double>(progress.run) + static_cast<double>(progress.step) / static_cast<double>(progress.steps)) /
       static_cast<double>(progress.runs);
   const double left = share > 0 ? elapsed / share - elapsed : 0;
-  char text[256];
   // What matters most comes first: a narrow terminal shows the beginning only.
-  std::snprintf(text, sizeof text,
-                "[%s] %3.0f%% ETA %s %.0f steps/s loss %.4f test %.1f%% run %zu/%zu %s seed %lld epoch %lld/%lld",
-                bar(share).c_str(), 100 * share, minutes(left).c_str(), static_cast<double>(steps_) / elapsed,
-                progress.loss, 100 * progress.test_accuracy, progress.run + 1, progress.runs, progress.arm.c_str(),
-                static_cast<long long>(progress.seed), static_cast<long long>(progress.epoch),
-                static_cast<long long>(progress.epochs));
-  line_.show(text);
+  line_.show(
+      text::format("[%s] %3.0f%% ETA %s %.0f steps/s loss %.4f test %.1f%% run %zu/%zu %s seed %lld epoch %lld/%lld",
+                   bar(share).c_str(), 100 * share, minutes(left).c_str(), static_cast<double>(steps_) / elapsed,
+                   progress.loss, 100 * progress.test_accuracy, progress.run + 1, progress.runs, progress.arm.c_str(),
+                   static_cast<long long>(progress.seed), static_cast<long long>(progress.epoch),
+                   static_cast<long long>(progress.epochs)));
 }
 
 void ProgressBar::epoch_ended(const std::string& line, double seconds) {
@@ -42,12 +42,8 @@ void ProgressBar::clear() { line_.clear(); }
 
 void ProgressBar::run_ended(const train::Progress& progress, const train::RunResult& result) {
   clear();
-  const auto head = [&] {
-    char text[128];
-    std::snprintf(text, sizeof text, "%3zu/%zu  %-16s seed %lld ", progress.run + 1, progress.runs, result.arm.c_str(),
-                  static_cast<long long>(result.seed));
-    return std::string(text);
-  }();
+  const auto head = text::format("%3zu/%zu  %-16s seed %lld ", progress.run + 1, progress.runs, result.arm.c_str(),
+                                 static_cast<long long>(result.seed));
   if (result.diverged) {
     std::fprintf(stderr, "%s DIVERGED at %s\n", head.c_str(), result.divergence.c_str());
   } else {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "text/words.h"
+
 namespace anact::cli {
 namespace {
 
@@ -27,10 +29,8 @@ std::string bar(double share) {
 }
 
 std::string minutes(double seconds) {
-  char text[32];
   const auto whole = static_cast<long>(seconds + 0.5);
-  std::snprintf(text, sizeof text, "%ld:%02ld", whole / 60, whole % 60);
-  return text;
+  return text::format("%ld:%02ld", whole / 60, whole % 60);
 }
 
 StatusLine::StatusLine() : terminal_(isatty(STDERR_FILENO) != 0) {}

@@ -11,6 +11,7 @@
 #include "report/report.h"
 #include "report/run.h"
 #include "report/summary.h"
+#include "text/words.h"
 #include "train/experiment.h"
 
 namespace anact::cli {
@@ -46,9 +47,7 @@ int resume(const std::filesystem::path& folder, const TrainingOptions& options) 
   const auto config = train::load_config(folder);
   const auto wanted = usage([&] { return options.config.empty() ? with_flags(config, options) : configure(options); });
   if (const auto changed = train::differences(config, wanted); !changed.empty()) {
-    std::string text;
-    for (const auto& difference : changed) text.append(text.empty() ? "" : ", ").append(difference);
-    throw UsageError("a training goes on as it was begun, but in '" + folder.string() + "' " + text);
+    throw UsageError("a training goes on as it was begun, but in '" + folder.string() + "' " + text::join(changed));
   }
   const auto dataset = open_with_progress(config);
   return train_into(folder, "Going on training " + config.model + " on " + config.data + arms_and_seeds(config),

@@ -11,6 +11,8 @@
 #include "cli/progress.h"
 #include "cli/status_line.h"
 #include "io/atomic_file.h"
+#include "math/names.h"
+#include "text/words.h"
 
 namespace anact::cli {
 namespace {
@@ -160,11 +162,7 @@ data::Dataset open_with_progress(const train::Config& config) {
   return dataset;
 }
 
-std::string preset_names() {
-  std::string text;
-  for (const auto& preset : train::presets()) text.append(text.empty() ? "" : ", ").append(preset.name);
-  return text;
-}
+std::string preset_names() { return text::join(names_of(train::presets())); }
 
 void add_training_flags(CLI::App& command, const std::shared_ptr<TrainingOptions>& options) {
   train::Config defaults;

@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "io/append_file.h"
+#include "text/words.h"
 
 namespace anact::data {
 namespace {
@@ -58,11 +59,7 @@ class Hash {
   void add(std::uint64_t number) {
     for (int shift = 0; shift < 64; shift += 8) add_byte(static_cast<unsigned char>(number >> shift));
   }
-  [[nodiscard]] std::string hex() const {
-    std::array<char, 17> text{};
-    std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value_));
-    return text.data();
-  }
+  [[nodiscard]] std::string hex() const { return text::format("%016llx", static_cast<unsigned long long>(value_)); }
 
  private:
   void add_byte(unsigned char byte) { value_ = (value_ ^ byte) * 0x100000001b3; }

@@ -4,9 +4,7 @@
 #include <png.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 #include <numeric>
 #include <stdexcept>
 #include <string_view>
@@ -14,6 +12,8 @@
 #include <vector>
 
 #include "data/source.h"
+#include "page/text.h"
+#include "text/words.h"
 
 namespace anact::data {
 namespace {
@@ -41,29 +41,6 @@ figcaption { font-size: .85rem; overflow-wrap: anywhere; }
 figcaption span { color: var(--faint); }
 )";
 
-std::string escaped(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
-}
-
 std::string base64(std::string_view bytes) {
   std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
   const int size =
@@ -73,21 +50,16 @@ std::string base64(std::string_view bytes) {
   return text;
 }
 
-std::string short_number(double value) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.3g", value);
-  return text.data();
-}
-
 // What is done to the images, in words; "" for nothing.
 std::string describe(const Augmentation& augmentation) {
-  std::string text;
-  const auto add = [&](const std::string& what) { text += (text.empty() ? "" : ", ") + what; };
-  if (augmentation.crop_padding > 0) add("crop with padding " + std::to_string(augmentation.crop_padding));
-  if (augmentation.resized_crop) add("resized crop");
-  if (augmentation.flip) add("flip");
-  if (augmentation.erasing > 0) add("erasing with probability " + short_number(augmentation.erasing));
-  return text;
+  std::vector<std::string> parts;
+  if (augmentation.crop_padding > 0)
+    parts.emplace_back("crop with padding " + std::to_string(augmentation.crop_padding));
+  if (augmentation.resized_crop) parts.emplace_back("resized crop");
+  if (augmentation.flip) parts.emplace_back("flip");
+  if (augmentation.erasing > 0)
+    parts.emplace_back("erasing with probability " + text::format("%.3g", augmentation.erasing));
+  return text::join(parts);
 }
 
 // Different samples, each as likely as the other.
@@ -147,18 +119,19 @@ std::string contact_sheet(const Dataset& dataset, const ContactSheetOptions& opt
   const auto title = dataset.name + ": " + grouped(static_cast<std::uint64_t>(count)) + " of " +
                      grouped(static_cast<std::uint64_t>(samples.size())) + (options.test ? " test" : " training") +
                      " samples";
-  std::string page = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
-  page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" + escaped(title) +
-          "</title>\n<style>" + std::string(kStyle) + ":root { --sample: " + (changes.empty() ? "5.5rem" : "23rem") +
-          "; }\n</style>\n</head>\n<body>\n<h1>" + escaped(title) + "</h1>\n<p>";
-  page += std::to_string(shape.channels) + " × " + std::to_string(shape.height) + " × " + std::to_string(shape.width) +
+  std::string html = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
+  html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
+          page::escape_html(title) + "</title>\n<style>" + std::string(kStyle) +
+          ":root { --sample: " + (changes.empty() ? "5.5rem" : "23rem") + "; }\n</style>\n</head>\n<body>\n<h1>" +
+          page::escape_html(title) + "</h1>\n<p>";
+  html += std::to_string(shape.channels) + " × " + std::to_string(shape.height) + " × " + std::to_string(shape.width) +
           " (channels, height, width), " + grouped(static_cast<std::uint64_t>(dataset.classes())) + " classes, from " +
-          escaped(dataset.source) + ". Seed " + std::to_string(options.seed) + ". ";
+          page::escape_html(dataset.source) + ". Seed " + std::to_string(options.seed) + ". ";
   if (!changes.empty()) {
-    page += "Each sample as it is, then after " + changes + ", in the first " + std::to_string(kEpochs) + " epochs. ";
+    html += "Each sample as it is, then after " + changes + ", in the first " + std::to_string(kEpochs) + " epochs. ";
   }
-  if (scale != 1) page += "The pixels’ values end at " + std::to_string(largest) + ": shown brighter. ";
-  page += "</p>\n<main>\n";
+  if (scale != 1) html += "The pixels’ values end at " + std::to_string(largest) + ": shown brighter. ";
+  html += "</p>\n<main>\n";
 
   std::vector<std::uint8_t> changed(values);
   for (const auto index : choose(samples.size(), count, options.seed)) {
@@ -166,19 +139,19 @@ std::string contact_sheet(const Dataset& dataset, const ContactSheetOptions& opt
     const auto label = samples.labels[static_cast<std::size_t>(index)];
     const auto& name = dataset.class_names[static_cast<std::size_t>(label)];
     const auto add_image = [&](std::span<const std::uint8_t> image, const std::string& kind, const std::string& what) {
-      page += "<img" + kind + " alt=\"" + escaped(name) + ", " + what + "\" src=\"data:image/png;base64," +
+      html += "<img" + kind + " alt=\"" + page::escape_html(name) + ", " + what + "\" src=\"data:image/png;base64," +
               base64(png_bytes(shape, image, scale)) + "\">";
     };
-    page += "<figure><div>";
+    html += "<figure><div>";
     add_image(pixels, changes.empty() ? "" : " class=\"before\"", "as it is");
     for (std::uint64_t epoch = 0; !changes.empty() && epoch < kEpochs; ++epoch) {
       augment(options.augmentation, shape, colour, options.seed, epoch, index, pixels.data(), changed.data());
       add_image(changed, "", "epoch " + std::to_string(epoch + 1));
     }
-    page +=
-        "</div><figcaption>" + escaped(name) + " <span>" + std::to_string(index) + "</span></figcaption></figure>\n";
+    html += "</div><figcaption>" + page::escape_html(name) + " <span>" + std::to_string(index) +
+            "</span></figcaption></figure>\n";
   }
-  return page + "</main>\n</body>\n</html>\n";
+  return html + "</main>\n</body>\n</html>\n";
 }
 
 }  // namespace anact::data

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "data/source.h"
+#include "text/words.h"
 
 namespace anact::data {
 namespace {
@@ -46,13 +47,9 @@ std::string file_digest(const std::filesystem::path& path, const std::string& al
   std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
   unsigned length = 0;
   EVP_DigestFinal_ex(context.get(), bytes.data(), &length);
-  std::string text;
-  for (unsigned i = 0; i < length; ++i) {
-    std::array<char, 3> pair{};
-    std::snprintf(pair.data(), pair.size(), "%02x", bytes[i]);
-    text += pair.data();
-  }
-  return text;
+  std::string digits;
+  for (unsigned i = 0; i < length; ++i) digits += text::format("%02x", bytes[i]);
+  return digits;
 }
 
 void check_digest(const std::filesystem::path& path, const Digest& expected, const ByteProgress& progress) {

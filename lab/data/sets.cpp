@@ -5,13 +5,14 @@
 #include <stdexcept>
 #include <utility>
 
-#include "anact/activation.h"
 #include "data/cache.h"
 #include "data/cifar.h"
 #include "data/digits.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
 #include "data/tiny_imagenet.h"
+#include "math/names.h"
+#include "text/words.h"
 
 namespace anact::data {
 namespace {
@@ -51,22 +52,13 @@ Source make_source(std::string_view name, const std::filesystem::path& path, std
 std::span<const SetInfo> sets() { return kSets; }
 
 const SetInfo& find_set(std::string_view name) {
-  std::vector<std::string_view> names;
   for (const auto& set : kSets) {
     if (set.name == name) return set;
-    names.push_back(set.name);
   }
-  const auto nearest = nearest_names(name, names);
-  std::string message = "no data set '" + std::string(name) + "'; ";
-  if (nearest.empty()) {
-    message += "there are";
-    for (const auto known : names) message += (known == names.front() ? " " : ", ") + std::string(known);
-  } else {
-    message += "did you mean ";
-    for (const auto& near : nearest) message += (near == nearest.front() ? "" : " or ") + near;
-    message += "?";
-  }
-  throw std::invalid_argument(message);
+  const auto names = names_of(kSets);
+  const auto nearest = did_you_mean(name, names, 3, " or ");
+  throw std::invalid_argument("no data set '" + std::string(name) + "'" +
+                              (nearest.empty() ? "; there are " + text::join(names) : nearest + "?"));
 }
 
 std::filesystem::path find_path(const SetInfo& set) {

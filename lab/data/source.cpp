@@ -1,15 +1,14 @@
 #include "data/source.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <set>
 #include <stdexcept>
 #include <system_error>
 
 #include "io/atomic_file.h"
+#include "text/words.h"
 
 namespace anact::data {
 namespace {
@@ -71,11 +70,7 @@ std::vector<double> Summary::deviation() const {
   return result;
 }
 
-std::string Summary::checksum() const {
-  std::array<char, 9> text{};
-  std::snprintf(text.data(), text.size(), "%08lx", crc_);
-  return text.data();
-}
+std::string Summary::checksum() const { return text::format("%08lx", crc_); }
 
 void Summary::add_bytes(const void* data, std::size_t size) {
   crc_ = crc32_z(crc_, static_cast<const Bytef*>(data), size);

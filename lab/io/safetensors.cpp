@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "io/atomic_file.h"
+#include "text/words.h"
 
 namespace anact::io {
 namespace {
@@ -43,11 +43,7 @@ std::string_view to_view(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-std::string to_hexadecimal(std::uint32_t value) {
-  char text[9];
-  std::snprintf(text, sizeof text, "%08x", value);
-  return text;
-}
+std::string to_hexadecimal(std::uint32_t value) { return text::format("%08x", value); }
 
 std::uint32_t add_to_crc32(std::uint32_t crc, std::string_view bytes) {
   if (bytes.empty()) return crc;  // zlib begins anew for a null pointer, which no bytes may come with

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "anact/activation.h"
+#include "math/names.h"
 #include "models/check.h"
 #include "models/cnn.h"
 #include "models/mlp.h"
@@ -38,21 +38,6 @@ constexpr std::array<ResidualNetwork, 6> kResidualNetworks{{{"resnet18", 18, tru
 constexpr std::array<std::pair<std::string_view, ResNetStem>, 3> kStems{
     {{"cifar", ResNetStem::cifar}, {"tiny-imagenet", ResNetStem::tiny_imagenet}, {"imagenet", ResNetStem::imagenet}}};
 
-std::string joined(std::span<const std::string_view> names) {
-  std::string text;
-  for (const auto name : names) text.append(text.empty() ? "" : ", ").append(name);
-  return text;
-}
-
-// Throws std::invalid_argument with the nearest names and all there are.
-[[noreturn]] void refuse(std::string_view what, std::string_view text, std::span<const std::string_view> names) {
-  std::string message = "unknown ";
-  message.append(what).append(" '").append(text).append("'");
-  const auto nearest = nearest_names(text, names);
-  for (std::size_t i = 0; i < nearest.size(); ++i) message.append(i == 0 ? "; did you mean " : ", ").append(nearest[i]);
-  throw std::invalid_argument(message + "; there are " + joined(names));
-}
-
 // Each stage of the CNN but the last halves the image.
 void check_side(const NetworkOptions& options) {
   std::int64_t side = std::min(options.height, options.width);
@@ -70,9 +55,7 @@ std::span<const NetworkInfo> networks() { return kNetworks; }
 const NetworkInfo& find_network(std::string_view name) {
   const auto found = std::ranges::find(kNetworks, name, &NetworkInfo::name);
   if (found != kNetworks.end()) return *found;
-  std::array<std::string_view, kNetworks.size()> names;
-  std::ranges::transform(kNetworks, names.begin(), &NetworkInfo::name);
-  refuse("network", name, names);
+  throw std::invalid_argument(unknown_choice("network", name, names_of(kNetworks)));
 }
 
 std::shared_ptr<Network> make_network(const NetworkOptions& options) {
@@ -114,7 +97,7 @@ ResNetStem parse_stem(std::string_view text) {
     if (kStems[i].first == text) return kStems[i].second;
     names[i] = kStems[i].first;
   }
-  refuse("stem", text, names);
+  throw std::invalid_argument(unknown_choice("stem", text, names));
 }
 
 }  // namespace anact::models

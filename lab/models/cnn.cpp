@@ -33,17 +33,19 @@ void CNNImpl::initialize(const WeightInitialization& weights, const at::Generato
   models::initialize(*this, output_, weights, generator);
 }
 
-torch::Tensor CNNImpl::forward(const torch::Tensor& input, Trace* trace) {
+std::vector<std::string> CNNImpl::main_path() const {
+  std::vector<std::string> path;
+  for (std::size_t layer = 0; layer < convs_.size(); ++layer) path.push_back("conv" + std::to_string(layer));
+  return path;
+}
+
+torch::Tensor CNNImpl::forward(const torch::Tensor& input) {
   const auto blocks = static_cast<std::size_t>(options.blocks);
   auto x = input;
   for (std::size_t layer = 0; layer < convs_.size(); ++layer) {
     if (layer > 0 && layer % blocks == 0) x = torch::max_pool2d(x, 2);
     const auto convolved = convs_[layer]->forward(x);
     x = activations_[layer].forward(norms_.empty() ? convolved : norms_[layer]->forward(convolved));
-    if (trace != nullptr) {
-      trace->linear_outputs.push_back(convolved);
-      trace->activations.push_back(x);
-    }
   }
   return output_->forward(torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1));
 }

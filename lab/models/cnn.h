@@ -6,6 +6,7 @@
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
+#include <string>
 #include <vector>
 
 #include "models/activation.h"
@@ -33,7 +34,8 @@ class CNNImpl : public Network {
   void initialize(const WeightInitialization& weights, const at::Generator& generator) override;
 
   // Each stage but the last halves the image, so its sides must be at least 2^(stages - 1).
-  torch::Tensor forward(const torch::Tensor& input, Trace* trace = nullptr) override;
+  torch::Tensor forward(const torch::Tensor& input) override;
+  [[nodiscard]] std::vector<std::string> main_path() const override;
 
   CNNOptions options;
 

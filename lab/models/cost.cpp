@@ -69,11 +69,10 @@ Cost cost(Network& network, std::int64_t channels, std::int64_t height, std::int
   const EvaluationGuard evaluation(network);
   Cost result;
   for (const auto& parameter : network.parameters()) result.parameters += parameter.numel();
-  Trace trace;
   const CountingGuard counting;
-  network.forward(torch::zeros({1, channels, height, width}, network.parameters().front().options()), &trace);
+  network.forward(torch::zeros({1, channels, height, width}, network.parameters().front().options()));
   result.multiply_adds = counted;
-  result.activations = static_cast<std::int64_t>(trace.activations.size());
+  result.activations = static_cast<std::int64_t>(network.main_path().size());
   return result;
 }
 

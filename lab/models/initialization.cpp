@@ -7,8 +7,10 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "anact/gaussian.h"
+#include "text/words.h"
 
 namespace anact::models {
 namespace {
@@ -24,13 +26,13 @@ constexpr std::array<std::pair<std::string_view, Initialization>, 6> kNames{{{"h
 
 std::string_view to_string(Initialization value) { return kNames.at(static_cast<std::size_t>(value)).first; }
 
-Initialization parse_initialization(std::string_view text) {
-  std::string known;
+Initialization parse_initialization(std::string_view given) {
+  std::vector<std::string_view> names;
   for (const auto& [name, value] : kNames) {
-    if (name == text) return value;
-    known += (known.empty() ? "" : ", ") + std::string(name);
+    if (name == given) return value;
+    names.push_back(name);
   }
-  throw std::invalid_argument("unknown initialization '" + std::string(text) + "'; there are " + known);
+  throw std::invalid_argument("unknown initialization '" + std::string(given) + "'; there are " + text::join(names));
 }
 
 double standard_deviation(const WeightInitialization& weights, std::int64_t inputs, std::int64_t outputs) {

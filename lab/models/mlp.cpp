@@ -31,16 +31,18 @@ void MLPImpl::initialize(const WeightInitialization& weights, const at::Generato
   models::initialize(*this, output_, weights, generator);
 }
 
-torch::Tensor MLPImpl::forward(const torch::Tensor& input, Trace* trace) {
+std::vector<std::string> MLPImpl::main_path() const {
+  std::vector<std::string> path;
+  for (std::size_t layer = 0; layer < linears_.size(); ++layer) path.push_back("linear" + std::to_string(layer));
+  return path;
+}
+
+torch::Tensor MLPImpl::forward(const torch::Tensor& input) {
   auto x = input.flatten(1);
   for (std::size_t layer = 0; layer < linears_.size(); ++layer) {
     const auto linear = linears_[layer]->forward(x);
     const auto normalized = norms_.empty() ? linear : norms_[layer]->forward(linear);
     x = activations_[layer].forward(normalized);
-    if (trace != nullptr) {
-      trace->linear_outputs.push_back(linear);
-      trace->activations.push_back(x);
-    }
   }
   return output_->forward(x);
 }

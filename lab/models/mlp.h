@@ -5,6 +5,7 @@
 #include <torch/nn/modules/container/any.h>
 #include <torch/nn/modules/linear.h>
 
+#include <string>
 #include <vector>
 
 #include "models/activation.h"
@@ -30,7 +31,8 @@ class MLPImpl : public Network {
   void initialize(const WeightInitialization& weights, const at::Generator& generator) override;
 
   // input: batch x inputs, or images of so many values in all.
-  torch::Tensor forward(const torch::Tensor& input, Trace* trace = nullptr) override;
+  torch::Tensor forward(const torch::Tensor& input) override;
+  [[nodiscard]] std::vector<std::string> main_path() const override;
 
   // The activation modules, first layer first.
   [[nodiscard]] const std::vector<torch::nn::AnyModule>& activations() const { return activations_; }

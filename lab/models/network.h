@@ -5,23 +5,22 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include <string>
 #include <vector>
 
 #include "models/initialization.h"
 
 namespace anact::models {
 
-// What passed through a network in one forward pass, first layer first.
-struct Trace {
-  std::vector<torch::Tensor> linear_outputs;  // of each linear layer or convolution that leads to an activation
-  std::vector<torch::Tensor> activations;     // the output of each activation
-};
-
 class Network : public torch::nn::Module {
  public:
   // input: batch x channels x height x width; an input in channels_last keeps that layout throughout. Returns
-  // batch x classes, the logits. Fills `trace` unless it is null.
-  virtual torch::Tensor forward(const torch::Tensor& input, Trace* trace = nullptr) = 0;
+  // batch x classes, the logits.
+  virtual torch::Tensor forward(const torch::Tensor& input) = 0;
+
+  // The paths of the linear layers and convolutions that lead to an activation, one to each, first layer first: all but
+  // the last layer and those of shortcuts.
+  [[nodiscard]] virtual std::vector<std::string> main_path() const = 0;
 
   // Draws the weights by `weights`, those of the last layer, which no activation follows, by LeCun's variance (except
   // with Initialization::pytorch, which draws every layer as PyTorch does); biases become 0 (with pytorch as

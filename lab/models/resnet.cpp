@@ -5,8 +5,10 @@
 #include <array>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "models/check.h"
+#include "text/words.h"
 
 namespace anact::models {
 namespace {
@@ -34,12 +36,12 @@ constexpr std::array<Architecture, 6> kArchitectures{{{18, false, true, 64, {2, 
                                                       {110, false, false, 16, {18, 18, 18, 0}}}};
 
 const Architecture& find_architecture(std::int64_t depth) {
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& architecture : kArchitectures) {
     if (architecture.depth == depth) return architecture;
-    known.append(known.empty() ? "" : ", ").append(std::to_string(architecture.depth));
+    known.push_back(std::to_string(architecture.depth));
   }
-  throw std::invalid_argument("ResNet: depth is " + std::to_string(depth) + "; there are " + known);
+  throw std::invalid_argument("ResNet: depth is " + std::to_string(depth) + "; there are " + text::join(known));
 }
 
 Conv2d conv(std::int64_t inputs, std::int64_t outputs, std::int64_t kernel, std::int64_t stride) {
@@ -70,17 +72,12 @@ class ResidualBlock : public torch::nn::Module {
     }
   }
 
-  torch::Tensor forward(const torch::Tensor& input, Trace* trace) {
+  torch::Tensor forward(const torch::Tensor& input) {
     auto x = input;
     for (std::size_t i = 0; i < convs_.size(); ++i) {
-      const auto convolved = convs_[i]->forward(x);
-      x = norms_[i]->forward(convolved);
+      x = norms_[i]->forward(convs_[i]->forward(x));
       if (i + 1 == convs_.size()) x.add_(shortcut(input));
       x = activations_[i].forward(x);
-      if (trace != nullptr) {
-        trace->linear_outputs.push_back(convolved);
-        trace->activations.push_back(x);
-      }
     }
     return x;
   }
@@ -144,15 +141,19 @@ void ResNetImpl::initialize(const WeightInitialization& weights, const at::Gener
   models::initialize(*this, fc_, weights, generator);
 }
 
-torch::Tensor ResNetImpl::forward(const torch::Tensor& input, Trace* trace) {
-  const auto convolved = conv1_->forward(input);
-  auto x = act1_.forward(bn1_->forward(convolved));
-  if (trace != nullptr) {
-    trace->linear_outputs.push_back(convolved);
-    trace->activations.push_back(x);
+std::vector<std::string> ResNetImpl::main_path() const {
+  std::vector<std::string> path;
+  for (const auto& item : named_modules()) {
+    const bool shortcut = item.key().find("downsample") != std::string::npos;
+    if (!shortcut && item.value()->as<torch::nn::Conv2d>() != nullptr) path.push_back(item.key());
   }
+  return path;
+}
+
+torch::Tensor ResNetImpl::forward(const torch::Tensor& input) {
+  auto x = act1_.forward(bn1_->forward(conv1_->forward(input)));
   if (options.stem == ResNetStem::imagenet) x = torch::max_pool2d(x, 3, 2, 1);
-  for (const auto& block : blocks_) x = block->forward(x, trace);
+  for (const auto& block : blocks_) x = block->forward(x);
   return fc_->forward(torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1));
 }
 

@@ -7,6 +7,7 @@
 #include <torch/nn/modules/linear.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "models/activation.h"
@@ -49,7 +50,8 @@ class ResNetImpl : public Network {
 
   // The trace follows the main path; a convolution in a shortcut is not in it. A linear output is what enters a batch
   // norm, so that the last activation of a block is of more than the linear output beside it.
-  torch::Tensor forward(const torch::Tensor& input, Trace* trace = nullptr) override;
+  torch::Tensor forward(const torch::Tensor& input) override;
+  [[nodiscard]] std::vector<std::string> main_path() const override;
 
   ResNetOptions options;
 

@@ -183,8 +183,16 @@ std::string accuracy_html(const Run& run) {
   chart.x_title = "epoch";
   chart.y_title = "test accuracy, %";
   chart.series = curves(run, [](const Epoch& epoch) { return std::optional(100 * epoch.test_accuracy); });
-  return "<h2>Test accuracy by epoch</h2>\n" +
-         figure(chart.title + ".", legend_html(chart.series), panel("", chart_html(chart)), true) + curve_note(run);
+  Chart top5 = chart;
+  top5.title = "Label among the five largest outputs after each epoch, one line an arm: " + seeds_phrase(run);
+  top5.y_title = "top-5 accuracy, %";
+  top5.series = curves(
+      run, [](const Epoch& epoch) { return epoch.test_top5 ? std::optional(100 * *epoch.test_top5) : std::nullopt; });
+  const bool has_top5 = std::ranges::any_of(top5.series, [](const Series& series) { return !series.points.empty(); });
+  const std::string panels = has_top5 ? panel("Accuracy", chart_html(chart)) + panel("Top-5 accuracy", chart_html(top5))
+                                      : panel("", chart_html(chart));
+  return "<h2>Test accuracy by epoch</h2>\n" + figure(chart.title + ".", legend_html(chart.series), panels, !has_top5) +
+         curve_note(run);
 }
 
 std::string loss_html(const Run& run) {
@@ -318,6 +326,7 @@ std::string arms_html(const Run& run) {
                      {"Seeds"},
                      {"Accuracy, %"},
                      {"Best, %"},
+                     {"Top 5, %"},
                      {"Test loss"},
                      {"Difference, points"},
                      {"Baseline", true},
@@ -333,6 +342,7 @@ std::string arms_html(const Run& run) {
                           {std::to_string(row.completed) + planned},
                           {percent(row.accuracy), percent(row.accuracy_ci95)},
                           {percent(row.best_accuracy)},
+                          {percent(row.top5)},
                           {row.loss ? fixed(*row.loss, 4) : ""},
                           difference_cell(row),
                           {row.baseline},
@@ -343,7 +353,8 @@ std::string arms_html(const Run& run) {
          page::note(
              "Seeds: runs that completed. Accuracy: on the test data after the last epoch, ± the half width of its "
              "95 % interval (Student’s t over the seeds). Best: the mean of each seed’s best epoch, chosen on the test "
-             "data, so it flatters. Difference: in accuracy to the baseline, paired by seed; ▲ above and ▼ below it by "
+             "data, so it flatters. Top 5: the label is among the five largest outputs, after the last epoch. "
+             "Difference: in accuracy to the baseline, paired by seed; ▲ above and ▼ below it by "
              "more than the 95 % interval. s/epoch: the median, training only.");
 }
 
@@ -359,37 +370,48 @@ const char* outcome_text(Outcome outcome) {
   return "";
 }
 
+std::string metric_text(const io::Metric& metric, const Epoch& epoch) {
+  const auto value = metric.of(epoch);
+  if (!value) return "";
+  switch (metric.unit) {
+    case io::Unit::rate:
+      return page::significant(*value, 6);
+    case io::Unit::nats:
+      return fixed(*value, 4);
+    case io::Unit::fraction:
+      return percent(value);
+    case io::Unit::seconds:
+      return fixed(*value, 3);
+  }
+  return "";
+}
+
 std::string seeds_html(const Run& run) {
-  page::Table table{{{"Arm", true},
-                     {"Seed"},
-                     {"Outcome", true},
-                     {"Last epoch"},
-                     {"Accuracy, %"},
-                     {"Best, %"},
-                     {"Test loss"},
-                     {"Training loss"},
-                     {"Batches refused"}},
-                    {}};
+  page::Table table{{{"Arm", true}, {"Seed"}, {"Outcome", true}, {"Last epoch"}, {"Best, %"}}, {}};
+  for (const auto& metric : io::kMetrics) {
+    table.columns.push_back({std::string(metric.title) + (metric.unit == io::Unit::fraction ? ", %" : "")});
+  }
+  table.columns.push_back({"Batches refused"});
   for (const Trial& trial : run.trials) {
     std::string outcome = outcome_text(trial.outcome);
     if (!trial.divergence.empty()) outcome += " (" + trial.divergence + ")";
     std::vector<Cell> row = {{run.arms[trial.arm].name}, {std::to_string(trial.seed)}, {outcome}};
     if (trial.epochs.empty()) {
-      row.resize(8);
+      row.resize(table.columns.size() - 1);
     } else {
       const Epoch& last = trial.epochs.back();
-      double best = last.test_accuracy;
-      for (const Epoch& epoch : trial.epochs) best = std::max(best, epoch.test_accuracy);
       row.push_back({std::to_string(last.epoch)});
-      row.push_back({percent(last.test_accuracy)});
-      row.push_back({percent(best)});
-      row.push_back({fixed(last.test_loss, 4)});
-      row.push_back({last.train_loss ? fixed(*last.train_loss, 4) : ""});
+      row.push_back({percent(best_accuracy(trial))});
+      for (const auto& metric : io::kMetrics) row.push_back({metric_text(metric, last)});
     }
     row.push_back({std::to_string(trial.skipped_batches)});
     table.rows.push_back(std::move(row));
   }
-  return "<details>\n<summary>Every run</summary>\n" + table_html(table, "Every run") + "</details>\n";
+  return "<details>\n<summary>Every run</summary>\n" + table_html(table, "Every run") +
+         page::note(
+             "As the last epoch has it. Best: the best test accuracy of any epoch. Seconds: training only; waited: of "
+             "these, for data.") +
+         "</details>\n";
 }
 
 std::string shell_quoted(const std::string& word) {

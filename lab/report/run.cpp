@@ -232,13 +232,16 @@ void add_event(const Reader& line, const std::string& event, Trial& trial) {
     Epoch epoch;
     epoch.epoch = line.count("epoch");
     expect_later(epoch.epoch, trial.epochs);
-    epoch.test_loss = line.number("test_loss");
-    epoch.test_accuracy = line.number("test_accuracy");
-    if (epoch.epoch > 0) {
-      epoch.train_loss = line.number("train_loss");
-      epoch.train_accuracy = line.number("train_accuracy");
-      epoch.seconds = line.number("seconds");
-    }
+    const auto read = [&](io::Presence presence) {
+      for (const auto& metric : io::kMetrics) {
+        const std::string name(metric.name);
+        if (metric.presence != presence || (presence == io::Presence::newer && !line.has(name.c_str()))) continue;
+        metric.set(epoch, line.number(name.c_str()));
+      }
+    };
+    read(io::Presence::always);
+    if (epoch.epoch > 0) read(io::Presence::trained);
+    read(io::Presence::newer);
     trial.epochs.push_back(epoch);
   } else if (event == "layers") {
     Layers layers;

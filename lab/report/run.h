@@ -8,18 +8,14 @@
 #include <utility>
 #include <vector>
 
+#include "io/epoch_metrics.h"
+
 namespace anact::report {
 
 using Fields = std::vector<std::pair<std::string, std::string>>;  // in the file's order, nested names joined by dots
 
-struct Epoch {
+struct Epoch : io::EpochMetrics {
   std::uint64_t epoch = 0;
-  double test_loss = 0;
-  double test_accuracy = 0;
-  // Absent in epoch 0, which is before the first step.
-  std::optional<double> train_loss;
-  std::optional<double> train_accuracy;
-  std::optional<double> seconds;
 };
 
 struct Layers {

@@ -15,11 +15,6 @@ using page::enumerate;
 using page::fixed;
 using page::percent;
 
-double best_accuracy(const Trial& trial) {
-  const auto less = [](const Epoch& a, const Epoch& b) { return a.test_accuracy < b.test_accuracy; };
-  return std::max_element(trial.epochs.begin(), trial.epochs.end(), less)->test_accuracy;
-}
-
 std::vector<const Trial*> with_outcome(const Run& run, std::size_t arm, Outcome outcome) {
   std::vector<const Trial*> trials = run.trials_of(arm);
   std::erase_if(trials, [&](const Trial* trial) { return trial->outcome != outcome; });
@@ -64,6 +59,10 @@ std::string points(const Difference& difference) {
 
 }  // namespace
 
+double best_accuracy(const Trial& trial) {
+  return std::ranges::max_element(trial.epochs, {}, &Epoch::test_accuracy)->test_accuracy;
+}
+
 std::vector<Row> summarize(const Run& run) {
   std::vector<Row> rows;
   for (std::size_t arm = 0; arm < run.arms.size(); ++arm) {
@@ -79,6 +78,10 @@ std::vector<Row> summarize(const Run& run) {
       row.accuracy = mean(last);
       row.accuracy_ci95 = interval_95(last);
       row.best_accuracy = mean(gather(completed, best_accuracy));
+      const auto wrote_top5 = [](const Trial* trial) { return trial->epochs.back().test_top5.has_value(); };
+      if (std::ranges::all_of(completed, wrote_top5)) {
+        row.top5 = mean(gather(completed, [](const Trial& trial) { return *trial.epochs.back().test_top5; }));
+      }
       row.loss = mean(gather(completed, [](const Trial& trial) { return trial.epochs.back().test_loss; }));
     }
     std::vector<double> seconds;

@@ -19,12 +19,16 @@ struct Row {
   std::optional<double> accuracy;  // test accuracy after the last epoch
   std::optional<double> accuracy_ci95;
   std::optional<double> best_accuracy;
+  std::optional<double> top5;  // after the last epoch; none either when a run did not write it
   std::optional<double> loss;
   std::optional<double> seconds_per_epoch;  // median over all epochs of all seeds
   std::string baseline;                     // empty for the baseline itself
   std::optional<Difference> difference;     // in final accuracy
   std::string no_difference;                // why there is none
 };
+
+// Of the epochs that the run has, at least one, the best test accuracy.
+[[nodiscard]] double best_accuracy(const Trial& trial);
 
 [[nodiscard]] std::vector<Row> summarize(const Run& run);
 

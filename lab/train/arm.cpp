@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -10,6 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "math/names.h"
 #include "text/words.h"
 
 namespace anact::train {
@@ -22,11 +22,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kShortNam
   throw std::invalid_argument("arm '" + std::string(arm) + "': " + what);
 }
 
-std::string nearest(std::string_view text, std::span<const std::string_view> candidates) {
-  const auto names = nearest_names(text, candidates);
-  return names.empty() ? "" : std::string("; did you mean ").append(text::join(names));
-}
-
 bool is_utf8(std::string_view text) {
   try {
     (void)nlohmann::json(text).dump();
@@ -37,12 +32,11 @@ bool is_utf8(std::string_view text) {
 }
 
 double parse_number(std::string_view text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
+  const auto value = text::number<double>(text);
+  if (!value || !std::isfinite(*value)) {
     throw std::invalid_argument("expected a number, found '" + std::string(text) + "'");
   }
-  return value;
+  return *value;
 }
 
 Normalization parse_normalization(std::string_view text) {
@@ -175,7 +169,7 @@ Arm parse_arm(std::string_view given) {
     if (!normalized && !is_activation(head)) {
       const auto names = head_names();
       const std::vector<std::string_view> views(names.begin(), names.end());
-      throw std::invalid_argument("unknown activation '" + std::string(head) + "'" + nearest(head, views) +
+      throw std::invalid_argument("unknown activation '" + std::string(head) + "'" + did_you_mean(head, views) +
                                   "; `anact gains` lists all");
     }
     arm.activation = parse_activation(normalized ? stem.substr(1) : head);
@@ -206,8 +200,7 @@ Arm parse_arm(std::string_view given) {
         std::vector<std::string_view> keys;
         for (const auto& [name, action] : arm_settings()) keys.push_back(name);
         for (const auto& other : option_table()) keys.push_back(other.name);
-        throw std::invalid_argument("unknown setting '" + std::string(key) + "'" + nearest(key, keys) + "; there are " +
-                                    text::join(keys));
+        throw std::invalid_argument(unknown_choice("setting", key, keys));
       }
     }
     if (!anact_setting.empty() && arm.normalization != Normalization::anact) {

@@ -1,14 +1,13 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <stdexcept>
 #include <vector>
 
 #include "io/safetensors.h"
 #include "models/weights.h"
-#include "train/layers.h"
+#include "text/words.h"
 
 namespace anact::train {
 namespace {
@@ -127,9 +126,7 @@ void load_network(models::Network& network, const std::filesystem::path& path) {
 }
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step) {
-  char name[48];
-  std::snprintf(name, sizeof name, "step-%012lld.safetensors", static_cast<long long>(step));
-  return folder / name;
+  return folder / text::format("step-%012lld.safetensors", static_cast<long long>(step));
 }
 
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& folder) {

@@ -89,6 +89,7 @@ struct Setting {
   std::string_view flag;  // --…
   Member member;
   std::string_view help;
+  bool (*applies)(const Config&);  // whether it changes anything under the others; config.json has those that do
 };
 
 // Every setting, section by section in the file's order.

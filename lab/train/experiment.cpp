@@ -11,6 +11,7 @@
 
 #include "data/sets.h"
 #include "io/atomic_file.h"
+#include "text/words.h"
 #include "train/environment.h"
 #include "train/run.h"
 #include "train/run_folder.h"
@@ -27,41 +28,14 @@ data::Samples first(const data::Samples& samples, std::int64_t count, std::int64
           .labels = samples.labels.first(wanted)};
 }
 
-// Whether a setting means anything under the others: config.json lists those that do.
-bool has_meaning(const Config& config, const Setting& setting) {
-  const auto is = [&](std::initializer_list<std::string_view> names) {
-    return std::ranges::find(names, setting.name) != names.end();
-  };
-  if (setting.section == "augmentation") return to_text(config, setting) != to_text(Config(), setting);
-  if (setting.section == "model") {
-    if (is({"depth", "width"})) return config.model == "mlp";
-    if (is({"widths", "blocks"})) return config.model == "cnn";
-    if (is({"batch_norm"})) return !config.model.starts_with("resnet");
-    if (is({"stem"})) return config.model.starts_with("resnet");
-    if (is({"weights"})) return !config.weights.empty();
-  }
-  if (is({"path", "train_samples", "test_samples"})) return false;
-  if (is({"image_size"})) return config.data == "folder";
-  if (is({"momentum", "nesterov"})) return config.optimizer == "sgd";
-  if (is({"beta1", "beta2", "eps"})) return config.optimizer == "adamw";
-  if (is({"decay_all"})) return config.weight_decay > 0;
-  if (is({"milestones", "gamma"})) return config.schedule == "step";
-  if (is({"warmup_epochs"})) return config.warmup_epochs > 0;
-  if (is({"label_smoothing"})) return config.label_smoothing > 0;
-  if (is({"clip_norm"})) return config.clip_norm > 0;
-  if (is({"accumulate"})) return config.accumulate > 1;
-  if (is({"steps"})) return config.steps > 0;
-  return true;
-}
-
 nlohmann::ordered_json value_of(const Config& config, const Setting& setting) {
   return std::visit(
       [&](auto member) -> nlohmann::ordered_json {
         using Value = std::remove_cvref_t<decltype(config.*member)>;
         if constexpr (std::is_same_v<Value, std::vector<std::int64_t>>) {
-          std::string text;
-          for (const auto item : config.*member) text.append(text.empty() ? "" : ", ").append(std::to_string(item));
-          return text;
+          std::vector<std::string> items;
+          for (const auto item : config.*member) items.push_back(std::to_string(item));
+          return text::join(items);
         } else if constexpr (std::is_same_v<Value, bool>) {
           return config.*member ? "on" : "off";
         } else {
@@ -74,7 +48,7 @@ nlohmann::ordered_json value_of(const Config& config, const Setting& setting) {
 nlohmann::ordered_json section(const Config& config, std::string_view name) {
   auto result = nlohmann::ordered_json::object();
   for (const auto& setting : settings()) {
-    if (setting.section == name && has_meaning(config, setting)) {
+    if (setting.section == name && setting.applies(config)) {
       result[std::string(setting.name)] = value_of(config, setting);
     }
   }
@@ -89,6 +63,8 @@ nlohmann::ordered_json description(const Config& config, const std::vector<Arm>&
   auto seeds = nlohmann::ordered_json::array();
   for (std::int64_t i = 0; i < config.seeds; ++i) seeds.push_back(config.first_seed + i);
   auto data = section(config, "data");
+  // Where they lie is the machine's matter, and how many there are follows.
+  for (const char* name : {"path", "train_samples", "test_samples"}) data.erase(name);
   data["name"] = dataset.name;
   data["train"] = dataset.train.size();
   data["test"] = dataset.test.size();

@@ -4,31 +4,79 @@
 #include <ATen/ops/_fused_sgd.h>
 #include <torch/nn/utils/clip_grad.h>
 
+#include <algorithm>
+#include <array>
+#include <stdexcept>
 #include <utility>
 
-namespace anact::train {
+#include "math/names.h"
 
-Optimizer::Optimizer(const torch::nn::Module& network, const Config& config)
-    : adam_(config.optimizer == "adamw"),
-      momentum_(config.momentum),
-      beta1_(config.beta1),
-      beta2_(config.beta2),
-      eps_(config.eps),
-      nesterov_(config.nesterov),
-      groups_(2) {
+namespace anact::train {
+namespace {
+
+class Sgd : public Optimizer {
+ public:
+  Sgd(const torch::nn::Module& network, const Config& config)
+      : Optimizer(network, config, config.momentum > 0 ? std::vector<Slot>{{"first", moment}} : std::vector<Slot>{}),
+        momentum_(config.momentum),
+        nesterov_(config.nesterov) {}
+
+ private:
+  void update(const Batch& batch, double weight_decay, double learning_rate) override {
+    const std::vector<torch::Tensor> none;
+    at::_fused_sgd_(batch.values, batch.gradients, batch.state.empty() ? none : batch.state[0], weight_decay, momentum_,
+                    learning_rate, /*dampening=*/0, nesterov_, /*maximize=*/false, /*is_first_step=*/false);
+  }
+
+  double momentum_;
+  bool nesterov_;
+};
+
+class AdamW : public Optimizer {
+ public:
+  AdamW(const torch::nn::Module& network, const Config& config)
+      : Optimizer(network, config, {{"first", moment}, {"second", moment}, {"steps", count}}),
+        beta1_(config.beta1),
+        beta2_(config.beta2),
+        eps_(config.eps) {}
+
+ private:
+  static torch::Tensor count(const torch::Tensor& parameter) {
+    return torch::zeros({}, parameter.options().dtype(torch::kFloat).requires_grad(false));
+  }
+
+  void update(const Batch& batch, double weight_decay, double learning_rate) override {
+    const auto& steps = batch.state[2];
+    for (const auto& step : steps) step.add_(1);
+    at::_fused_adamw_(batch.values, batch.gradients, batch.state[0], batch.state[1], {}, steps, learning_rate, beta1_,
+                      beta2_, weight_decay, eps_, /*amsgrad=*/false, /*maximize=*/false);
+  }
+
+  double beta1_, beta2_, eps_;
+};
+
+template <class Kind>
+std::unique_ptr<Optimizer> make(const torch::nn::Module& network, const Config& config) {
+  return std::make_unique<Kind>(network, config);
+}
+
+constexpr std::array<OptimizerInfo, 2> kOptimizers{{{"sgd", make<Sgd>}, {"adamw", make<AdamW>}}};
+
+}  // namespace
+
+Optimizer::Optimizer(const torch::nn::Module& network, const Config& config, std::vector<Slot> slots)
+    : slots_(std::move(slots)), groups_(2) {
   groups_[0].weight_decay = config.weight_decay;
   groups_[1].weight_decay = config.decay_all ? config.weight_decay : 0;
   for (const auto& item : network.named_parameters()) {
     const auto& value = item.value();
-    Parameter parameter{.name = item.key(), .value = value, .first = {}, .second = {}, .steps = {}};
-    if (adam_ || momentum_ > 0) parameter.first = torch::zeros_like(value.detach());
-    if (adam_) {
-      parameter.second = torch::zeros_like(value.detach());
-      parameter.steps = torch::zeros({}, value.options().dtype(torch::kFloat).requires_grad(false));
-    }
+    Parameter parameter{.name = item.key(), .value = value, .state = {}};
+    for (const auto& slot : slots_) parameter.state.push_back(slot.make(value));
     groups_[value.dim() >= 2 ? 0 : 1].parameters.push_back(std::move(parameter));
   }
 }
+
+torch::Tensor Optimizer::moment(const torch::Tensor& parameter) { return torch::zeros_like(parameter.detach()); }
 
 void Optimizer::zero_grad() {
   for (auto& group : groups_) {
@@ -46,28 +94,15 @@ void Optimizer::clip_gradients(double largest) {
 
 void Optimizer::step(double learning_rate) {
   const torch::NoGradGuard no_grad;
-  for (const auto& group : groups_) step(group, learning_rate);
-}
-
-void Optimizer::step(const Group& group, double learning_rate) {
-  std::vector<torch::Tensor> values, gradients, first, second, steps;
-  for (const auto& parameter : group.parameters) {
-    if (!parameter.value.grad().defined()) continue;
-    values.push_back(parameter.value);
-    gradients.push_back(parameter.value.grad());
-    if (parameter.first.defined()) first.push_back(parameter.first);
-    if (adam_) {
-      second.push_back(parameter.second);
-      steps.push_back(parameter.steps.add_(1));
+  for (const auto& group : groups_) {
+    Batch batch{.values = {}, .gradients = {}, .state = std::vector<std::vector<torch::Tensor>>(slots_.size())};
+    for (const auto& parameter : group.parameters) {
+      if (!parameter.value.grad().defined()) continue;
+      batch.values.push_back(parameter.value);
+      batch.gradients.push_back(parameter.value.grad());
+      for (std::size_t i = 0; i < slots_.size(); ++i) batch.state[i].push_back(parameter.state[i]);
     }
-  }
-  if (values.empty()) return;
-  if (adam_) {
-    at::_fused_adamw_(values, gradients, first, second, {}, steps, learning_rate, beta1_, beta2_, group.weight_decay,
-                      eps_, /*amsgrad=*/false, /*maximize=*/false);
-  } else {
-    at::_fused_sgd_(values, gradients, first, group.weight_decay, momentum_, learning_rate, /*dampening=*/0, nesterov_,
-                    /*maximize=*/false, /*is_first_step=*/false);
+    if (!batch.values.empty()) update(batch, group.weight_decay, learning_rate);
   }
 }
 
@@ -75,12 +110,20 @@ models::NamedTensors Optimizer::state() const {
   models::NamedTensors tensors;
   for (const auto& group : groups_) {
     for (const auto& parameter : group.parameters) {
-      if (parameter.first.defined()) tensors.emplace_back(parameter.name + ".first", parameter.first);
-      if (parameter.second.defined()) tensors.emplace_back(parameter.name + ".second", parameter.second);
-      if (parameter.steps.defined()) tensors.emplace_back(parameter.name + ".steps", parameter.steps);
+      for (std::size_t i = 0; i < slots_.size(); ++i) {
+        tensors.emplace_back(parameter.name + "." + slots_[i].name, parameter.state[i]);
+      }
     }
   }
   return tensors;
+}
+
+std::span<const OptimizerInfo> optimizers() { return kOptimizers; }
+
+std::unique_ptr<Optimizer> make_optimizer(const torch::nn::Module& network, const Config& config) {
+  const auto found = std::ranges::find(kOptimizers, config.optimizer, &OptimizerInfo::name);
+  if (found != kOptimizers.end()) return found->make(network, config);
+  throw std::invalid_argument(unknown_choice("optimizer", config.optimizer, names_of(kOptimizers)));
 }
 
 }  // namespace anact::train

@@ -4,7 +4,10 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/weights.h"
@@ -12,12 +15,14 @@
 
 namespace anact::train {
 
-// SGD (as torch.optim.SGD) or AdamW (as torch.optim.AdamW), as the configuration says. Weight decay applies to the
+// What optimizers have in common; each has its own state of a parameter and its own step. Weight decay applies to the
 // weights of linear layers and convolutions, which are the parameters of two dimensions and more; with `decay_all` to
 // every parameter.
 class Optimizer {
  public:
-  Optimizer(const torch::nn::Module& network, const Config& config);
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   void zero_grad();
 
@@ -27,28 +32,54 @@ class Optimizer {
   // Parameters without a gradient stay as they are.
   void step(double learning_rate);
 
-  // What a checkpoint holds: the moments by the parameters' names. The tensors are the optimizer's own.
+  // What a checkpoint holds: the state by the parameters' names, "linear.weight.first". The tensors are the optimizer's
+  // own.
   [[nodiscard]] models::NamedTensors state() const;
+
+ protected:
+  // A tensor that the optimizer keeps of each parameter.
+  struct Slot {
+    const char* name;  // in checkpoints
+    torch::Tensor (*make)(const torch::Tensor& parameter);
+  };
+  // Those parameters of a group that have a gradient.
+  struct Batch {
+    std::vector<torch::Tensor> values;
+    std::vector<torch::Tensor> gradients;
+    std::vector<std::vector<torch::Tensor>> state;  // of each slot
+  };
+
+  Optimizer(const torch::nn::Module& network, const Config& config, std::vector<Slot> slots);
+
+  // Zeros like the parameter, for moments.
+  [[nodiscard]] static torch::Tensor moment(const torch::Tensor& parameter);
+
+  virtual void update(const Batch& batch, double weight_decay, double learning_rate) = 0;
 
  private:
   struct Parameter {
     std::string name;
     torch::Tensor value;
-    torch::Tensor first;   // SGD's momentum, or Adam's first moment
-    torch::Tensor second;  // Adam's second moment
-    torch::Tensor steps;   // Adam's count
+    std::vector<torch::Tensor> state;
   };
   struct Group {
     double weight_decay = 0;
     std::vector<Parameter> parameters;
   };
 
-  void step(const Group& group, double learning_rate);
-
-  bool adam_;
-  double momentum_, beta1_, beta2_, eps_;
-  bool nesterov_;
+  std::vector<Slot> slots_;
   std::vector<Group> groups_;
 };
+
+struct OptimizerInfo {
+  std::string_view name;
+  std::unique_ptr<Optimizer> (*make)(const torch::nn::Module& network, const Config& config);
+};
+
+// "sgd" (as torch.optim.SGD) and "adamw" (as torch.optim.AdamW).
+[[nodiscard]] std::span<const OptimizerInfo> optimizers();
+
+// The one that the configuration names. Throws std::invalid_argument with the nearest names for one that there is not.
+[[nodiscard]] std::unique_ptr<Optimizer> make_optimizer(const torch::nn::Module& network, const Config& config);
 
 }  // namespace anact::train

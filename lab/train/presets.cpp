@@ -1,7 +1,9 @@
 // Settings that belong together. What a preset does not set has the default of Config.
 
 #include <array>
+#include <stdexcept>
 
+#include "math/names.h"
 #include "train/config.h"
 
 namespace anact::train {
@@ -182,5 +184,16 @@ layer_samples = 64
 }  // namespace
 
 std::span<const Preset> presets() { return kPresets; }
+
+void apply_preset(Config& config, std::string_view name) {
+  for (const auto& preset : presets()) {
+    if (preset.name == name) {
+      apply_toml(config, preset.toml, preset.name);
+      config.preset = name;
+      return;
+    }
+  }
+  throw std::invalid_argument(unknown_choice("preset", name, names_of(presets())));
+}
 
 }  // namespace anact::train

@@ -1,8 +1,52 @@
 #include "train/probing.h"
 
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/nn/functional/loss.h>
+
+#include <algorithm>
+#include <string>
 #include <utility>
 
+#include "io/json_lines.h"
+#include "models/activation.h"
+
 namespace anact::train {
+namespace {
+
+// Puts a module's buffers back as they were, so that measuring it in training mode leaves no trace.
+class KeepBuffers {
+ public:
+  explicit KeepBuffers(const torch::nn::Module& module) {
+    for (const auto& buffer : module.buffers()) saved_.emplace_back(buffer, buffer.clone());
+  }
+  KeepBuffers(const KeepBuffers&) = delete;
+  KeepBuffers& operator=(const KeepBuffers&) = delete;
+  ~KeepBuffers() {
+    const torch::NoGradGuard no_grad;
+    for (auto& [buffer, copy] : saved_) buffer.copy_(copy);
+  }
+
+ private:
+  std::vector<std::pair<torch::Tensor, torch::Tensor>> saved_;
+};
+
+nlohmann::json numbers(const std::vector<double>& values) {
+  auto result = nlohmann::json::array();
+  for (const double value : values) result.push_back(io::number(value));
+  return result;
+}
+
+// The activations of a network's modules, first layer first.
+std::vector<std::string> activations_of(const torch::nn::Module& network) {
+  std::vector<std::string> names;
+  for (const auto& module : network.modules(false)) {
+    if (const auto* plain = module->as<models::PlainActivation>()) names.push_back(plain->activation.to_string());
+    if (const auto* normalized = module->as<nn::ANAct>()) names.push_back(normalized->options.activation().to_string());
+  }
+  return names;
+}
+
+}  // namespace
 
 ProbingObserver::ProbingObserver(Observer& next, const nn::VarianceProbeOptions& options, Take take)
     : next_(next), options_(options), take_(std::move(take)) {}
@@ -30,6 +74,45 @@ std::vector<LayerRecord> ProbingObserver::take_interrupted() {
   auto records = probe_ ? probe_->take_records() : std::vector<LayerRecord>();
   probe_.reset();
   return records;
+}
+
+std::vector<const nn::ANActImpl*> anact_modules(const torch::nn::Module& network) {
+  std::vector<const nn::ANActImpl*> found;
+  for (const auto& module : network.modules(false)) {
+    if (const auto* normalized = module->as<nn::ANAct>()) found.push_back(normalized);
+  }
+  return found;
+}
+
+nlohmann::json measure_layers(models::Network& network, const torch::Tensor& inputs, const torch::Tensor& labels) {
+  const KeepBuffers keep(network);
+  std::vector<double> lambdas;  // before the pass below changes the statistics
+  for (const auto* normalized : anact_modules(network)) lambdas.push_back(normalized->factor());
+
+  nn::VarianceProbe probe(network, nn::VarianceProbeOptions().predict(false));
+  const auto loss = torch::nn::functional::cross_entropy(network.forward(inputs), labels);
+  // The gradient passes through every layer on its way to the first; no parameter's is computed but that one's, and no
+  // parameter has it added.
+  (void)torch::autograd::grad({loss}, {network.parameters().front()});
+  probe.finish();
+
+  const auto path = network.main_path();
+  std::vector<std::string> activations;
+  std::vector<double> second_moments, gradient_variances;
+  for (const auto& record : probe.records()) {
+    if (record.kind == LayerKind::activation) {
+      activations.push_back(record.activation);
+      second_moments.push_back(record.output.second_moment);
+    } else if (std::ranges::find(path, record.name) != path.end()) {
+      gradient_variances.push_back(record.output_gradient.variance);
+    }
+  }
+  // The probe knows a plain activation by PyTorch's operator, and takes one that is made of several for what is in it.
+  if (activations != activations_of(network)) second_moments.clear();
+  nlohmann::json result{{"activation_second_moment", numbers(second_moments)},
+                        {"gradient_variance", numbers(gradient_variances)}};
+  if (!lambdas.empty()) result["lambda"] = numbers(lambdas);
+  return result;
 }
 
 }  // namespace anact::train

@@ -1,11 +1,14 @@
-// A training that is watched by the variance probe.
+// The variance probe in trainings: on a run's steps, and on its layers after each epoch.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <vector>
 
+#include "anact/nn.h"
 #include "anact/probe.h"
+#include "models/network.h"
 #include "train/observer.h"
 
 namespace anact::train {
@@ -32,5 +35,13 @@ class ProbingObserver : public Observer {
   Take take_;
   std::unique_ptr<nn::VarianceProbe> probe_;
 };
+
+// The ANAct modules of a network, first layer first.
+[[nodiscard]] std::vector<const nn::ANActImpl*> anact_modules(const torch::nn::Module& network);
+
+// The members of a `layers` event (docs/run-folder.md) that describe the network as it is, in training mode, on these
+// inputs and labels. The network is left as it was. Throws std::logic_error when a probe is measuring already.
+[[nodiscard]] nlohmann::json measure_layers(models::Network& network, const torch::Tensor& inputs,
+                                            const torch::Tensor& labels);
 
 }  // namespace anact::train

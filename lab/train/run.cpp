@@ -8,11 +8,12 @@
 #include <numeric>
 #include <utility>
 
+#include "io/epoch_metrics.h"
 #include "io/json_lines.h"
 #include "models/weights.h"
 #include "text/words.h"
 #include "train/autocast.h"
-#include "train/layers.h"
+#include "train/probing.h"
 #include "train/random.h"
 
 namespace anact::train {
@@ -141,7 +142,7 @@ Run::Run(const RunContext& context, const Arm& arm, std::int64_t seed, std::size
   if (!config_.weights.empty()) load_network(*network_, config_.weights);
   if (config_.channels_last) to_channels_last(*network_);
   network_->to(device_);
-  optimizer_.emplace(*network_, config_);
+  optimizer_ = make_optimizer(*network_, config_);
 
   if (const auto count = std::min(config_.layer_samples, context.dataset.train.size()); count > 0) {
     auto options = loader_options(config_, false);
@@ -222,7 +223,7 @@ nlohmann::json Run::event(const char* kind, const nlohmann::json& members) const
   return result;
 }
 
-void Run::scalar(const char* tag, std::int64_t step, double value) {
+void Run::scalar(std::string_view tag, std::int64_t step, double value) {
   if (events_) events_->add_scalar(tag, step, value, wall_time());
 }
 
@@ -358,33 +359,34 @@ void Run::record_epoch(std::int64_t epoch) {
   }
   progress_.test_accuracy = evaluation_.accuracy;
   const double rate = learning_rate(std::max<std::int64_t>(0, state_.step - 1));
-  nlohmann::json members{{"epoch", epoch},
-                         {"step", state_.step},
-                         {"test_loss", evaluation_.loss},
-                         {"test_accuracy", evaluation_.accuracy},
-                         {"test_top5", evaluation_.top5},
-                         {"learning_rate", rate}};
+  io::EpochMetrics metrics;
+  metrics.learning_rate = rate;
+  metrics.test_loss = evaluation_.loss;
+  metrics.test_accuracy = evaluation_.accuracy;
+  metrics.test_top5 = evaluation_.top5;
   std::string line =
       text::format("arm=%s seed=%lld epoch=%lld/%lld step=%lld/%lld lr=%.6g", arm_.name.c_str(),
                    static_cast<long long>(seed_), static_cast<long long>(epoch), static_cast<long long>(config_.epochs),
                    static_cast<long long>(state_.step), static_cast<long long>(schedule_.steps), rate);
-  scalar("test/loss", epoch, evaluation_.loss);
-  scalar("test/accuracy", epoch, evaluation_.accuracy);
-  scalar("test/top5", epoch, evaluation_.top5);
   if (epoch > 0) {
     const auto samples = static_cast<double>(state_.samples);
     const double loss = state_.loss / samples, accuracy = state_.correct / samples;
-    members["train_loss"] = loss;
-    members["train_accuracy"] = accuracy;
-    members["seconds"] = state_.seconds;
-    members["seconds_waited"] = state_.seconds_waited;
-    scalar("train/loss", epoch, loss);
-    scalar("train/accuracy", epoch, accuracy);
+    metrics.train_loss = loss;
+    metrics.train_accuracy = accuracy;
+    metrics.seconds = state_.seconds;
+    metrics.seconds_waited = state_.seconds_waited;
     scalar("train/images_per_second", epoch, samples / state_.seconds);
     line += text::format(" train_loss=%.6f train_acc=%.4f images/s=%.1f waited=%.2f%% seconds=%.1f", loss, accuracy,
                          samples / state_.seconds, 100 * state_.seconds_waited / state_.seconds, state_.seconds);
     if (config_.save_weights && evaluation_.accuracy > state_.best_accuracy) save_weights("best");
     state_.best_accuracy = std::max(state_.best_accuracy, evaluation_.accuracy);
+  }
+  nlohmann::json members{{"epoch", epoch}, {"step", state_.step}};
+  for (const auto& metric : io::kMetrics) {
+    const auto value = metric.of(metrics);
+    if (!value) continue;
+    members[std::string(metric.name)] = *value;
+    if (!metric.tag.empty()) scalar(metric.tag, epoch, *value);
   }
   out_->event(event("epoch", members));
   line += text::format(" test_loss=%.6f test_acc=%.4f test_top5=%.4f", evaluation_.loss, evaluation_.accuracy,

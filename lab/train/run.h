@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "data/loader.h"
 #include "io/event_file.h"
@@ -54,7 +55,7 @@ class Run {
   };
 
   [[nodiscard]] nlohmann::json event(const char* kind, const nlohmann::json& members) const;
-  void scalar(const char* tag, std::int64_t step, double value);
+  void scalar(std::string_view tag, std::int64_t step, double value);
   void diverge(std::int64_t epoch, const std::string& reason);
   // False when the epoch was broken off: by a divergence, or from outside.
   [[nodiscard]] bool train_epoch(std::int64_t epoch);
@@ -76,7 +77,7 @@ class Run {
   Progress progress_;
   torch::Device device_;
   std::shared_ptr<models::Network> network_;
-  std::optional<Optimizer> optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   data::Loader training_;
   data::Loader test_;
   std::int64_t samples_;  // of an epoch

@@ -1,34 +1,29 @@
 #include "train/run_folder.h"
 
-#include <array>
 #include <stdexcept>
-#include <string_view>
+#include <vector>
 
+#include "io/epoch_metrics.h"
 #include "text/csv.h"
 
 namespace anact::train {
 namespace {
 
-// The columns of metrics.csv; a member that an event has not is left empty.
-constexpr std::array<std::string_view, 12> kColumns{"arm",           "seed",       "epoch",          "step",
-                                                    "learning_rate", "train_loss", "train_accuracy", "test_loss",
-                                                    "test_accuracy", "test_top5",  "seconds",        "seconds_waited"};
-
-std::string row(const nlohmann::json& event) {
-  std::string text;
-  for (const auto column : kColumns) {
-    if (column != kColumns.front()) text += ',';
-    const auto found = event.find(std::string(column));
-    if (found == event.end()) continue;
-    text += found->is_string() ? text::csv_field(found->get<std::string>()) : found->dump();
-  }
-  return text + "\n";
+// The columns of metrics.csv.
+std::vector<std::string> columns() {
+  std::vector<std::string> names{"arm", "seed", "epoch", "step"};
+  for (const auto& metric : io::kMetrics) names.emplace_back(metric.name);
+  return names;
 }
 
-std::string header() {
-  std::string text;
-  for (const auto column : kColumns) text.append(text.empty() ? "" : ",").append(column);
-  return text + "\n";
+// A member that the event has not is left empty.
+std::string row(const nlohmann::json& event) {
+  std::vector<std::string> fields;
+  for (const auto& column : columns()) {
+    const auto found = event.find(column);
+    fields.push_back(found == event.end() ? "" : found->is_string() ? found->get<std::string>() : found->dump());
+  }
+  return text::csv_row(fields);
 }
 
 constexpr const char* kMetrics = "metrics.jsonl";
@@ -70,7 +65,7 @@ RunFolder::RunFolder(const std::filesystem::path& folder, const std::optional<Si
     : metrics_(folder / kMetrics, size_of(sizes, &Sizes::metrics)),
       table_(folder / kTable, size_of(sizes, &Sizes::table)),
       log_(folder / kLog, size_of(sizes, &Sizes::log)) {
-  if (table_.size() == 0) table_.append(header());
+  if (table_.size() == 0) table_.append(text::csv_row(columns()));
 }
 
 void RunFolder::event(const nlohmann::json& event) {

@@ -1,10 +1,12 @@
 #include "train/schedule.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <stdexcept>
-#include <string>
+
+#include "math/names.h"
 
 namespace anact::train {
 namespace {
@@ -31,12 +33,10 @@ double one_cycle(double largest, std::int64_t steps, std::int64_t step) {
 }  // namespace
 
 ScheduleKind parse_schedule(std::string_view text) {
-  if (text == "constant") return ScheduleKind::constant;
-  if (text == "cosine") return ScheduleKind::cosine;
-  if (text == "step") return ScheduleKind::step;
-  if (text == "one-cycle") return ScheduleKind::one_cycle;
-  throw std::invalid_argument("unknown schedule '" + std::string(text) +
-                              "'; there are constant, cosine, step, one-cycle");
+  constexpr std::array<std::string_view, 4> kNames{"constant", "cosine", "step", "one-cycle"};  // as the enumeration
+  const auto found = std::ranges::find(kNames, text);
+  if (found != kNames.end()) return static_cast<ScheduleKind>(found - kNames.begin());
+  throw std::invalid_argument(unknown_choice("schedule", text, kNames));
 }
 
 double Schedule::rate(std::int64_t step) const {

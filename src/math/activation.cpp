@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "math/double_double.h"
+#include "math/names.h"
 #include "text/words.h"
 
 namespace anact {
@@ -631,10 +632,9 @@ Activation parse_activation(std::string_view text) {
   if (name.empty()) fail(text, "the name is missing; expected one of " + text::join(known_names(false), ", "));
   const ActivationInfo* info = find_info(name);
   if (info == nullptr) {
-    const std::vector<std::string> nearest = nearest_names(name, known_names(true));
-    fail(text, "unknown name " + quote(name) + "; " +
-                   (nearest.empty() ? "expected one of " + text::join(known_names(false), ", ")
-                                    : "did you mean " + text::join(nearest, " or ") + "?"));
+    const std::string nearest = did_you_mean(name, known_names(true), 3, " or ");
+    fail(text, "unknown name " + quote(name) +
+                   (nearest.empty() ? "; expected one of " + text::join(known_names(false), ", ") : nearest + "?"));
   }
   std::vector<Argument> arguments;
   if (open != std::string_view::npos) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <sstream>
 #include <stdexcept>
 
@@ -35,10 +34,9 @@ void read(std::string_view text, bool& value) {
 }
 
 void read(std::string_view text, double& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    throw std::invalid_argument("expected a number, found '" + std::string(text) + "'");
-  }
+  const auto number = text::number<double>(text);
+  if (!number) throw std::invalid_argument("expected a number, found '" + std::string(text) + "'");
+  value = *number;
 }
 
 void read(std::string_view text, Interval& value) {
@@ -175,9 +173,7 @@ const Option& find_option(std::string_view name) {
   const auto table = option_table();
   const auto found = std::ranges::find(table, name, &Option::name);
   if (found != table.end()) return *found;
-  std::vector<std::string_view> known;
-  for (const auto& option : table) known.push_back(option.name);
-  throw std::invalid_argument(unknown_name("option", name, known));
+  throw std::invalid_argument(unknown_name("option", name, names_of(table)));
 }
 
 std::string to_text(const Options& options) {
@@ -223,12 +219,10 @@ Options recipe_options(Recipe recipe) { return parse_options(recipe_info(recipe)
 std::string_view to_string(Recipe recipe) { return recipe_info(recipe).name; }
 
 Recipe parse_recipe(std::string_view text) {
-  std::vector<std::string_view> names;
   for (const auto& info : kRecipes) {
     if (info.name == text) return info.recipe;
-    names.push_back(info.name);
   }
-  throw std::invalid_argument(unknown_name("recipe", text, names));
+  throw std::invalid_argument(unknown_name("recipe", text, names_of(kRecipes)));
 }
 
 }  // namespace anact

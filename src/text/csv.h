@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -10,6 +9,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "text/words.h"
 
 namespace anact::text {
 
@@ -127,10 +128,9 @@ class CsvTable {
   template <typename T>
   T parsed(std::size_t row, std::size_t column, const char* expected) const {
     const std::string& field = text(row, column);
-    T value{};
-    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-    if (error != std::errc() || end != field.data() + field.size()) fail_field(row, column, expected);
-    return value;
+    const auto value = text::number<T>(field);
+    if (!value) fail_field(row, column, expected);
+    return *value;
   }
 
   [[noreturn]] void fail(std::size_t line, const std::string& message, std::size_t column = std::string::npos) const {

@@ -5,8 +5,10 @@
 #include <charconv>
 #include <cstdarg>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace anact::text {
 
@@ -21,6 +23,14 @@ template <class Words>
     first = false;
   }
   return result;
+}
+
+// The number that the whole text is; nothing where it is none or too large for its type.
+template <class Number>
+[[nodiscard]] std::optional<Number> number(std::string_view text) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
 }
 
 // The fewest digits that are read back as the same number.

@@ -86,9 +86,9 @@ TEST(CNN, TracesEveryConvolutionAndActivation) {
   for (const bool batch_norm : {false, true}) {
     auto model = make(plain("relu"), batch_norm);
     model->eval();
-    Trace trace;
     const auto input = images(2, 3, 9);
-    EXPECT_TRUE(model->forward(input, &trace).equal(model->forward(input)));
+    const auto trace = traced(model, input);
+    EXPECT_TRUE(trace.logits.equal(model->forward(input)));
     ASSERT_EQ(trace.linear_outputs.size(), 6u);
     ASSERT_EQ(trace.activations.size(), 6u);
     // A new BatchNorm in evaluation divides by sqrt(1 + eps) alone.

@@ -58,8 +58,8 @@ double silu_lambda() {
 TEST(MLP, HasTheShapesAndTheTraceOfItsOptions) {
   for (const std::int64_t depth : {1, 2, 5}) {
     auto model = make(depth, 11, plain("relu"));
-    Trace trace;
-    const auto logits = model->forward(batch(4).to(torch::kFloat), &trace);
+    const auto trace = traced(model, batch(4).to(torch::kFloat));
+    const auto& logits = trace.logits;
     EXPECT_EQ(logits.sizes(), (std::vector<std::int64_t>{4, 3}));
     ASSERT_EQ(trace.linear_outputs.size(), static_cast<std::size_t>(depth));
     ASSERT_EQ(trace.activations.size(), static_cast<std::size_t>(depth));
@@ -136,8 +136,8 @@ TEST(MLP, PutsBatchNormBetweenTheLinearLayerAndTheActivation) {
     parameters.at("norm1.bias").fill_(-0.25);
   }
   auto x = batch(20);
-  Trace trace;
-  const auto logits = model->forward(x, &trace);
+  const auto trace = traced(model, x);
+  const auto& logits = trace.logits;
   for (const std::string layer : {"0", "1"}) {
     const auto z = affine(parameters, "linear" + layer, x);
     EXPECT_TRUE(trace.linear_outputs[static_cast<std::size_t>(layer[0] - '0')].allclose(z, 1e-12, 1e-14));

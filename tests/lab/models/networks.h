@@ -3,15 +3,18 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -66,6 +69,51 @@ class RecorderImpl : public torch::nn::Cloneable<RecorderImpl> {
   std::vector<torch::Tensor> inputs;
 };
 TORCH_MODULE(Recorder);
+
+// What passed through a network in one forward pass, first layer first.
+struct Trace {
+  torch::Tensor logits;
+  std::vector<torch::Tensor> linear_outputs;  // of the main path
+  std::vector<torch::Tensor> activations;     // of ReLU and SiLU
+
+  // RecordFunction's callbacks are plain functions.
+  static inline thread_local Trace* current = nullptr;
+  static inline thread_local std::vector<torch::Tensor> weights;
+};
+
+template <class Model>
+Trace traced(Model& model, const torch::Tensor& input) {
+  struct Weight : at::ObserverContext {
+    explicit Weight(torch::Tensor value) : value(std::move(value)) {}
+    torch::Tensor value;  // none: of an activation
+  };
+  const auto begin = [](const at::RecordFunction& call) -> std::unique_ptr<at::ObserverContext> {
+    const std::string_view name = call.name();
+    if (name == "aten::relu" || name == "aten::silu") return std::make_unique<Weight>(torch::Tensor());
+    // torch::nn::Linear in C++ is addmm, with the weight transposed.
+    const bool linear = name == "aten::addmm";
+    if (!linear && name != "aten::conv2d") return nullptr;
+    const auto weight = call.inputs().at(linear ? 2 : 1).toTensor();
+    const auto is = [&](const torch::Tensor& other) { return other.is_alias_of(weight); };
+    return std::ranges::any_of(Trace::weights, is) ? std::make_unique<Weight>(weight) : nullptr;
+  };
+  const auto end = [](const at::RecordFunction& call, at::ObserverContext* context) {
+    if (context == nullptr) return;
+    const bool weighted = static_cast<const Weight*>(context)->value.defined();
+    (weighted ? Trace::current->linear_outputs : Trace::current->activations)
+        .push_back(call.outputs().at(0).toTensor());
+  };
+  Trace trace;
+  const auto parameters = model->named_parameters();
+  for (const auto& layer : model->main_path()) Trace::weights.push_back(parameters[layer + ".weight"]);
+  Trace::current = &trace;
+  const auto handle =
+      at::addThreadLocalCallback(at::RecordFunctionCallback(begin, end).needsInputs(true).needsOutputs(true));
+  trace.logits = model->forward(input);
+  at::removeCallback(handle);
+  Trace::weights.clear();
+  return trace;
+}
 
 // A factory, and what it made.
 struct Recorders {

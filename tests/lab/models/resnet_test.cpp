@@ -151,8 +151,8 @@ TEST(ResNet, TracesTheMainPath) {
     model->eval();
     const torch::NoGradGuard no_grad;
     const auto input = images(2, 3, 16);
-    Trace trace;
-    const auto logits = model->forward(input, &trace);
+    const auto trace = traced(model, input);
+    const auto& logits = trace.logits;
     ASSERT_EQ(trace.linear_outputs.size(), 1 + blocks * places);
     ASSERT_EQ(trace.activations.size(), 1 + blocks * places);
     std::size_t identities = 0;

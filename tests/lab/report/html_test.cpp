@@ -54,6 +54,40 @@ TEST(Report, HasItsPartsInOrder) {
   EXPECT_EQ(first_unbalanced(page), "");
 }
 
+TEST(Report, ShowsEachMetricThatARunWrites) {
+  RunFolder folder({0});
+  folder.config["arms"].erase(1);
+  for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
+    test::Json line = {{"event", "epoch"}, {"arm", "plain"}, {"seed", 0}, {"epoch", epoch}, {"step", epoch}};
+    // Unlike in any two: 0.101, 0.102, …
+    double value = 0.1;
+    for (const auto& metric : io::kMetrics) {
+      value += 0.001;
+      if (metric.presence != io::Presence::trained || epoch > 0) line[std::string(metric.name)] = value;
+    }
+    folder.add(line);
+  }
+  folder.add({{"event", "finished"}, {"arm", "plain"}, {"seed", 0}, {"status", "completed"}, {"skipped_batches", 0}});
+  const std::string page = page_of(folder);
+  EXPECT_TRUE(has(page, "plain: epoch 1, 10.6"));  // top 5, as a line
+  const std::string runs = page.substr(page.find("<summary>Every run</summary>"));
+  double value = 0.1;
+  for (const auto& metric : io::kMetrics) {
+    value += 0.001;
+    const bool percent = metric.unit == io::Unit::fraction;
+    EXPECT_TRUE(has(runs, std::string(metric.title) + (percent ? ", %" : "") + "</th>")) << metric.name;
+    EXPECT_TRUE(has(runs, percent ? page::fixed(100 * value, 2) : page::fixed(value, 3))) << metric.name;
+  }
+}
+
+TEST(Report, DoesWithoutTheTopFive) {
+  RunFolder folder;
+  folder.add_all();
+  const std::string page = page_of(folder);
+  EXPECT_FALSE(has(page, "Top-5 accuracy"));
+  EXPECT_EQ(first_unbalanced(page), "");
+}
+
 TEST(Report, NeedsNoNetwork) {
   RunFolder folder;
   folder.add_all();

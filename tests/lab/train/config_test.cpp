@@ -38,6 +38,51 @@ TEST(Settings, EachFlagAndEachNameIsThereOnce) {
   }
 }
 
+using Flags = std::set<std::string_view>;
+
+Flags without_meaning(const Config& config) {
+  Flags flags;
+  for (const auto& item : settings()) {
+    if (!item.applies(config)) flags.insert(item.flag);
+  }
+  return flags;
+}
+
+TEST(Settings, ApplyWhereTheyChangeSomething) {
+  Config config;
+  const Flags of_default{"--preset",         "--data-path",  "--image-size",   "--train-samples", "--test-samples",
+                         "--crop-padding",   "--flip",       "--resized-crop", "--erasing",       "--mixup",
+                         "--cutmix",         "--widths",     "--blocks",       "--stem",          "--weights",
+                         "--steps",          "--accumulate", "--beta1",        "--beta2",         "--eps",
+                         "--decay-all",      "--milestones", "--gamma",        "--warmup-epochs", "--clip-norm",
+                         "--label-smoothing"};
+  EXPECT_EQ(without_meaning(config), of_default);
+
+  config.model = "resnet18";
+  config.optimizer = "adamw";
+  config.schedule = "step";
+  config.data = "folder";
+  config.data_path = "images";
+  config.checkpoint_minutes = 0;
+  EXPECT_EQ(without_meaning(config),
+            (Flags{"--preset",        "--train-samples", "--test-samples",    "--crop-padding", "--flip",
+                   "--resized-crop",  "--erasing",       "--mixup",           "--cutmix",       "--depth",
+                   "--width",         "--widths",        "--blocks",          "--batch-norm",   "--weights",
+                   "--steps",         "--accumulate",    "--momentum",        "--nesterov",     "--decay-all",
+                   "--warmup-epochs", "--clip-norm",     "--label-smoothing", "--keep"}));
+
+  config.model = "cnn";
+  config.preset = "digits";
+  config.train_samples = config.test_samples = config.crop_padding = config.steps = 1;
+  config.flip = config.resized_crop = true;
+  config.erasing = config.mixup = config.cutmix = 0.5;
+  config.weights = "w.safetensors";
+  config.accumulate = 2;
+  config.weight_decay = config.warmup_epochs = config.clip_norm = config.label_smoothing = 0.1;
+  config.checkpoint_epochs = 1;
+  EXPECT_EQ(without_meaning(config), (Flags{"--depth", "--width", "--stem", "--momentum", "--nesterov"}));
+}
+
 TEST(Toml, WhatIsWrittenReadsTheSame) {
   for (const auto& preset : presets()) {
     Config config;

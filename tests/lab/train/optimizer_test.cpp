@@ -5,7 +5,12 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
+
+#include "math/names.h"
+#include "support/message.h"
+#include "text/words.h"
 
 namespace anact::train {
 namespace {
@@ -40,13 +45,13 @@ std::vector<torch::Tensor> weights_of(const torch::nn::Module& module, bool matr
 template <class Reference>
 void expect_same_steps(const Config& config, Reference make_reference) {
   Toy mine, other;
-  Optimizer optimizer(mine, config);
+  const auto optimizer = make_optimizer(mine, config);
   const auto reference = make_reference(other);
   const auto x = torch::randn({7, 3, 6, 6});
   for (int step = 0; step < 6; ++step) {
-    optimizer.zero_grad();
+    optimizer->zero_grad();
     mine.forward(x).square().sum().backward();
-    optimizer.step(config.learning_rate);
+    optimizer->step(config.learning_rate);
     reference->zero_grad();
     other.forward(x).square().sum().backward();
     reference->step();
@@ -95,7 +100,7 @@ TEST(Optimizer, AdamWIsPyTorchsAndSparesWhatItShould) {
 
 TEST(Optimizer, ClipsTheNormOfAllGradientsTogether) {
   Toy toy;
-  Optimizer optimizer(toy, {});
+  const auto optimizer = make_optimizer(toy, {});
   toy.forward(torch::randn({7, 3, 6, 6})).square().sum().backward();
   const auto norm = [&] {
     double sum = 0;
@@ -105,9 +110,9 @@ TEST(Optimizer, ClipsTheNormOfAllGradientsTogether) {
     return std::sqrt(sum);
   };
   const double before = norm();
-  optimizer.clip_gradients(2 * before);
+  optimizer->clip_gradients(2 * before);
   EXPECT_EQ(norm(), before);
-  optimizer.clip_gradients(before / 8);
+  optimizer->clip_gradients(before / 8);
   EXPECT_NEAR(norm(), before / 8, 1e-5 * before);
 }
 
@@ -115,13 +120,34 @@ TEST(Optimizer, ItsStateGoesByTheParametersNames) {
   Toy toy;
   Config config;
   std::vector<std::string> names;
-  for (const auto& [name, tensor] : Optimizer(toy, config).state()) names.push_back(name);
+  for (const auto& [name, tensor] : make_optimizer(toy, config)->state()) names.push_back(name);
   EXPECT_EQ(names, (std::vector<std::string>{"unused.first", "conv.weight.first", "linear.weight.first",
                                              "norm.weight.first", "norm.bias.first", "linear.bias.first"}));
   config.momentum = 0;
-  EXPECT_TRUE(Optimizer(toy, config).state().empty());
+  EXPECT_TRUE(make_optimizer(toy, config)->state().empty());
   config.optimizer = "adamw";
-  EXPECT_EQ(Optimizer(toy, config).state().size(), 18u);
+  const auto state = make_optimizer(toy, config)->state();
+  EXPECT_EQ(state.size(), 18u);
+  // What checkpoints are made of, in their order.
+  EXPECT_EQ(state[0].first, "unused.first");
+  EXPECT_EQ(state[1].first, "unused.second");
+  EXPECT_EQ(state[2].first, "unused.steps");
+  EXPECT_EQ(state[2].second.dim(), 0);
+}
+
+TEST(Optimizer, IsMadeByItsName) {
+  Config config;
+  config.optimizer = "adam";
+  EXPECT_EQ(message([&] { (void)make_optimizer(Toy(), config); }),
+            "unknown optimizer 'adam'; did you mean adamw; there are sgd, adamw");
+  for (const auto& info : optimizers()) {
+    config.optimizer = info.name;
+    EXPECT_NO_THROW(validate(config)) << info.name;
+    EXPECT_NE(make_optimizer(Toy(), config), nullptr) << info.name;
+  }
+  // The flag's help names them all.
+  const auto help = std::ranges::find(settings(), "--optimizer", &Setting::flag)->help;
+  EXPECT_EQ(help, text::join(names_of(optimizers()), " or "));
 }
 
 }  // namespace

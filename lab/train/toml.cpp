@@ -1,0 +1,171 @@
+// A configuration as TOML.
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+
+#include "math/names.h"
+#include "text/words.h"
+#include "train/config.h"
+
+namespace anact::train {
+namespace {
+
+// The shortest text that reads as the same double.
+std::string number_text(double value) {
+  auto text = text::shortest(value);
+  if (std::isfinite(value) && text.find_first_of(".e") == std::string::npos) text += ".0";
+  return text;
+}
+
+std::string quoted(const std::string& text) {
+  std::ostringstream stream;
+  stream << toml::toml_formatter(toml::value(text), toml::toml_formatter::default_flags &
+                                                        ~toml::format_flags::allow_literal_strings &
+                                                        ~toml::format_flags::allow_multi_line_strings);
+  return stream.str();
+}
+
+template <class Value>
+std::string value_text(const Value& value) {
+  if constexpr (std::is_same_v<Value, bool>) {
+    return value ? "true" : "false";
+  } else if constexpr (std::is_same_v<Value, double>) {
+    return number_text(value);
+  } else if constexpr (std::is_same_v<Value, std::int64_t>) {
+    return std::to_string(value);
+  } else if constexpr (std::is_same_v<Value, std::string>) {
+    return quoted(value);
+  } else {
+    std::vector<std::string> items;
+    for (const auto& item : value) items.push_back(value_text(item));
+    return std::string("[").append(text::join(items)).append("]");
+  }
+}
+
+// What a TOML node is expected to be, in words.
+template <class Value>
+constexpr const char* expected() {
+  if constexpr (std::is_same_v<Value, bool>) {
+    return "true or false";
+  } else if constexpr (std::is_same_v<Value, double>) {
+    return "a number";
+  } else if constexpr (std::is_same_v<Value, std::int64_t>) {
+    return "a whole number";
+  } else if constexpr (std::is_same_v<Value, std::string>) {
+    return "a text";
+  } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {
+    return "an array of texts";
+  } else {
+    return "an array of whole numbers";
+  }
+}
+
+// Whether the node is of the type; takes its value over if so.
+template <class Value>
+bool take(const toml::node& node, Value& value) {
+  if constexpr (std::is_same_v<Value, double>) {
+    const auto number = node.is_number() ? node.value<double>() : std::nullopt;
+    if (number) value = *number;
+    return number.has_value();
+  } else if constexpr (std::is_same_v<Value, bool> || std::is_same_v<Value, std::int64_t> ||
+                       std::is_same_v<Value, std::string>) {
+    const auto exact = node.value_exact<Value>();
+    if (exact) value = *exact;
+    return exact.has_value();
+  } else {
+    const auto* array = node.as_array();
+    if (array == nullptr) return false;
+    Value items;
+    for (const auto& item : *array) {
+      if (!take(item, items.emplace_back())) return false;
+    }
+    value = std::move(items);
+    return true;
+  }
+}
+
+[[noreturn]] void fail_at(std::string_view source, const toml::source_region& place, const std::string& what) {
+  throw std::invalid_argument("'" + std::string(source) + "', line " + std::to_string(place.begin.line) + ", column " +
+                              std::to_string(place.begin.column) + ": " + what);
+}
+
+const Setting* find_setting(std::string_view section, std::string_view name) {
+  const auto table = settings();
+  const auto found = std::ranges::find_if(
+      table, [&](const Setting& setting) { return setting.section == section && setting.name == name; });
+  return found == table.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+std::string to_text(const Config& config, const Setting& setting) {
+  return std::visit([&](auto member) { return value_text(config.*member); }, setting.member);
+}
+
+std::string to_toml(const Config& config) {
+  std::string text;
+  std::string_view section;
+  for (const auto& setting : settings()) {
+    if (setting.section != section) {
+      section = setting.section;
+      text.append(text.empty() ? "[" : "\n[").append(section).append("]\n");
+    }
+    std::string line(setting.name);
+    line.append(" = ").append(to_text(config, setting));
+    line.append(line.size() < 32 ? 32 - line.size() : 1, ' ').append("# ").append(setting.help).append("\n");
+    text += line;
+  }
+  return text;
+}
+
+void apply_toml(Config& config, std::string_view text, std::string_view source) {
+  toml::table file;
+  try {
+    file = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    fail_at(source, error.source(), std::string(error.description()));
+  }
+  if (const auto preset = file["experiment"]["preset"].value<std::string>(); preset && !preset->empty()) {
+    try {
+      apply_preset(config, *preset);
+    } catch (const std::invalid_argument& error) {
+      fail_at(source, file["experiment"]["preset"].node()->source(), error.what());
+    }
+  }
+  std::vector<std::string_view> sections;
+  for (const auto& setting : settings()) {
+    if (sections.empty() || sections.back() != setting.section) sections.push_back(setting.section);
+  }
+  for (const auto& [section, content] : file) {
+    const auto* table = content.as_table();
+    if (table == nullptr || std::ranges::find(sections, section.str()) == sections.end()) {
+      fail_at(source, content.source(), unknown_choice("section", section.str(), sections));
+    }
+    for (const auto& [name, node] : *table) {
+      const auto* setting = find_setting(section.str(), name.str());
+      if (setting == nullptr) {
+        std::vector<std::string_view> names;
+        for (const auto& other : settings()) {
+          if (other.section == section.str()) names.push_back(other.name);
+        }
+        fail_at(source, node.source(),
+                "unknown setting '" + std::string(name.str()) + "'" + did_you_mean(name.str(), names) + "; [" +
+                    std::string(section.str()) + "] has " + text::join(names));
+      }
+      std::visit(
+          [&, &node = node, &name = name](auto member) {
+            using Value = std::remove_reference_t<decltype(config.*member)>;
+            if (!take(node, config.*member)) {
+              fail_at(source, node.source(), std::string(name.str()) + ": expected " + expected<Value>());
+            }
+          },
+          setting->member);
+    }
+  }
+}
+
+}  // namespace anact::train
