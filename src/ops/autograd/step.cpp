@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/record_function.h>
@@ -26,7 +25,6 @@
 #include "ops/cpu/anact.h"
 #include "ops/fallback/anact.h"
 #include "ops/passes.h"
-#include "ops/tensors.h"
 
 namespace anact::ops {
 namespace {
@@ -45,18 +43,6 @@ auto make_node() {
   }
 }
 
-TensorPair gradients_of(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
-                        const Activation& activation) {
-  return apply_backward(grad, input, map, activation);
-}
-
-TensorPair gradients_of(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
-                        const CustomActivation& activation) {
-  const auto functions = fallback::to_functions(activation);
-  return at::GradMode::is_enabled() ? fallback::apply_backward_differentiable(grad, input, map, functions)
-                                    : fallback::apply_backward(grad, input, map, functions);
-}
-
 // The same value as a function of alpha.
 at::Tensor map_of(const at::Tensor& map, const at::Tensor& alpha) {
   const auto moved = kAlphaRange * at::tanh(alpha.to(at::kDouble).reshape({}));
@@ -64,15 +50,36 @@ at::Tensor map_of(const at::Tensor& map, const at::Tensor& alpha) {
   return at::stack({map[0] + change, map[1] - map[2] * change, map[2]});
 }
 
-// grad_alpha of the fallback, without the cost of its small operators.
-at::Tensor grad_alpha(const at::Tensor& grad_map, const at::Tensor& alpha, const at::Tensor& map) {
-  const bool plain = map.is_cpu() && alpha.is_cpu() && alpha.scalar_type() == at::kFloat;
-  if (!plain || at::GradMode::is_enabled()) return fallback::grad_alpha(grad_map, alpha, map);
-  const double* g = grad_map.const_data_ptr<double>();
-  auto result = at::empty(alpha.sizes(), alpha.options());
-  *result.mutable_data_ptr<float>() =
-      static_cast<float>(scale_slope(*alpha.const_data_ptr<float>()) * (g[0] - to_factors(map).centre * g[1]));
-  return result;
+// Whether the call goes to a device and to autograd alone, and nobody looks on between.
+bool plain(const at::Tensor& input) {
+  const auto keys = (input.key_set() | c10::impl::tls_local_dispatch_key_set().included_) - c10::default_included_set -
+                    c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset;
+  const auto key = keys.highestPriorityTypeId();
+  return key == c10::DispatchKey::CPU || key == c10::DispatchKey::CUDA;
+}
+
+// Whether the fused kernels take this backward pass, without the dispatcher.
+bool fused_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
+                    const Activation& activation) {
+  return !at::GradMode::is_enabled() && input.is_cpu() && alpha.is_cpu() && plain(input) && plain(grad) &&
+         cpu::fused(input, activation);
+}
+
+TensorPair backward_of(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& map,
+                       const Activation& activation) {
+  if (fused_backward(grad, input, alpha, activation)) return cpu::step_backward(grad, input, alpha, map, activation);
+  auto [grad_input, grad_map] =
+      apply_backward(grad, input, at::GradMode::is_enabled() ? map_of(map, alpha) : map, activation);
+  return {std::move(grad_input), fallback::grad_alpha(grad_map, alpha, map)};
+}
+
+TensorPair backward_of(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& map,
+                       const CustomActivation& activation) {
+  const auto functions = fallback::to_functions(activation);
+  auto [grad_input, grad_map] =
+      at::GradMode::is_enabled() ? fallback::apply_backward_differentiable(grad, input, map_of(map, alpha), functions)
+                                 : fallback::apply_backward(grad, input, map, functions);
+  return {std::move(grad_input), fallback::grad_alpha(grad_map, alpha, map)};
 }
 
 // A node of its own instead of torch::autograd::Function, whose bookkeeping costs 3 us.
@@ -117,10 +124,9 @@ class StepBackward : public torch::autograd::Node {
                                      const std::array<bool, 2>& needed) {
     variable_list result(2);
     if (!gradients[0].defined()) return result;
-    auto [grad_input, grad_map] =
-        gradients_of(gradients[0], input, at::GradMode::is_enabled() ? map_of(map, alpha) : map, activation);
+    auto [grad_input, grad_alpha] = backward_of(gradients[0], input, alpha, map, activation);
     if (needed[0]) result[0] = std::move(grad_input);
-    if (needed[1]) result[1] = grad_alpha(grad_map, alpha, map);
+    if (needed[1]) result[1] = std::move(grad_alpha);
     return result;
   }
 
@@ -228,14 +234,6 @@ StepResult step_below(const at::Tensor& input, const at::Tensor& alpha, const Ru
   return result;
 }
 
-// Whether the call goes to a device and to autograd alone, and nobody looks on between.
-bool plain(const at::Tensor& input) {
-  const auto keys = (input.key_set() | c10::impl::tls_local_dispatch_key_set().included_) - c10::default_included_set -
-                    c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset;
-  const auto key = keys.highestPriorityTypeId();
-  return key == c10::DispatchKey::CPU || key == c10::DispatchKey::CUDA;
-}
-
 void check_step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                 const at::Tensor& num_skipped, const Options& options) {
   check_input(input);
@@ -261,8 +259,9 @@ StepResult differentiated(const at::Tensor& input, const at::Tensor& alpha, cons
 template <class Parameters, class Compute>
 at::Tensor shown(const at::Tensor& input, const at::Tensor& alpha, std::string_view activation,
                  const Parameters& parameters, const Options& options, bool training, const Compute& compute) {
-  at::RecordFunction guard(at::RecordScope::FUNCTION);
-  if (!guard.isActive()) return compute().output;
+  auto observers = at::getStepCallbacksUnlessEmpty(at::RecordScope::FUNCTION);
+  if (!observers) return compute().output;
+  at::RecordFunction guard(std::move(*observers));
   const std::vector<c10::IValue> arguments{input,   alpha, std::string(activation), parameters(), to_text(options),
                                            training};
   guard.before(kStepName, c10::ArrayRef<const c10::IValue>(arguments.data(), arguments.size()));

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -207,17 +208,13 @@ TensorPair apply_cpu(const at::Tensor& input, const at::Tensor& map, Name activa
   return {output, measure ? to_tensor(moments) : at::empty({0}, at::kDouble)};
 }
 
-TensorPair apply_backward_cpu(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map, Name activation,
-                              Parameters parameters) {
-  const auto chosen = decode_activation(activation, parameters);
-  if (!fused(input, chosen)) return fallback::apply_backward(grad, input, map, activation, parameters);
-  check_backward(grad, input, map);
-
+// The gradient of the input, and sums of the gradient for that of the map.
+std::pair<at::Tensor, kernels::GradientSums> backward(const at::Tensor& grad, const at::Tensor& input, double scale,
+                                                      const Activation& activation) {
   const auto dense = to_dense(input);
   const auto grad_input = at::empty_like(dense);
   // Element i of every tensor must be the same element.
   const auto g = grad.strides() == dense.strides() ? grad : at::empty_like(dense).copy_(grad);
-  const double scale = to_factors(map).scale;
   std::vector<kernels::GradientSums> parts(kernels::block_count(static_cast<std::size_t>(dense.numel())));
   visit_type(dense.scalar_type(), [&]<class T>(T*) {
     const auto* x = static_cast<const T*>(dense.const_data_ptr());
@@ -225,7 +222,7 @@ TensorPair apply_backward_cpu(const at::Tensor& grad, const at::Tensor& input, c
     auto* dx = static_cast<T*>(grad_input.mutable_data_ptr());
     const bool streaming = prepare(grad_input);
     over_blocks(dense.numel(), [&](std::int64_t first, std::size_t count, std::int64_t block) {
-      kernels::backward(chosen, x + first, dy + first, count, scale, dx + first, parts.data() + block, streaming);
+      kernels::backward(activation, x + first, dy + first, count, scale, dx + first, parts.data() + block, streaming);
     });
   });
   kernels::GradientSums sums;
@@ -233,6 +230,15 @@ TensorPair apply_backward_cpu(const at::Tensor& grad, const at::Tensor& input, c
     sums.gradient += part.gradient;
     sums.gradient_value += part.gradient_value;
   }
+  return {grad_input, sums};
+}
+
+TensorPair apply_backward_cpu(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map, Name activation,
+                              Parameters parameters) {
+  const auto chosen = decode_activation(activation, parameters);
+  if (!fused(input, chosen)) return fallback::apply_backward(grad, input, map, activation, parameters);
+  check_backward(grad, input, map);
+  const auto [grad_input, sums] = backward(grad, input, to_factors(map).scale, chosen);
   return {grad_input, to_tensor({sums.gradient_value, sums.gradient, 0})};
 }
 
@@ -279,6 +285,21 @@ StepResult step(const at::Tensor& input, const at::Tensor& alpha, const RunningS
   if (keeps) remember_pass(alpha, to_tensor(moments), result.map);
   if (updates) update(running, num_skipped, moments, options);
   return result;
+}
+
+TensorPair step_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
+                         const at::Tensor& map, const Activation& activation) {
+  check_backward(grad, input, map);
+  const Factors used = to_factors(map);
+  auto [grad_input, sums] = backward(grad, input, used.scale, activation);
+  auto grad_alpha = at::empty(alpha.sizes(), alpha.options());
+  const double total = scale_slope(read(alpha)) * (sums.gradient_value - used.centre * sums.gradient);
+  if (grad_alpha.scalar_type() == at::kFloat || grad_alpha.scalar_type() == at::kDouble) {
+    write(grad_alpha, total);
+  } else {
+    grad_alpha.fill_(total);
+  }
+  return {std::move(grad_input), std::move(grad_alpha)};
 }
 
 TORCH_LIBRARY_IMPL(anact, CPU, m) {

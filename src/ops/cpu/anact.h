@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <tuple>
+
 #include "ops/step.h"
 
 namespace anact::ops::cpu {
@@ -14,5 +16,10 @@ namespace anact::ops::cpu {
 [[nodiscard]] StepResult step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                               const at::Tensor& num_skipped, const Activation& activation, const Options& options,
                               bool training);
+
+// The gradients of the input and of alpha.
+[[nodiscard]] std::tuple<at::Tensor, at::Tensor> step_backward(const at::Tensor& grad, const at::Tensor& input,
+                                                               const at::Tensor& alpha, const at::Tensor& map,
+                                                               const Activation& activation);
 
 }  // namespace anact::ops::cpu
