@@ -5,8 +5,8 @@
 
 #include "cli/training.h"
 #include "io/atomic_file.h"
-#include "report/convergence.h"
-#include "report/stability.h"
+#include "report/convergence_page.h"
+#include "report/stability_page.h"
 #include "study/convergence.h"
 #include "study/stability.h"
 

@@ -8,7 +8,7 @@
 
 #include "io/atomic_file.h"
 #include "page/text.h"
-#include "report/convergence.h"
+#include "report/convergence_page.h"
 #include "report/run.h"
 #include "text/csv.h"
 #include "train/arm.h"

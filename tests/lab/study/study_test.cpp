@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "anact/options.h"
-#include "report/convergence.h"
-#include "report/stability.h"
+#include "report/convergence_page.h"
+#include "report/stability_page.h"
 #include "study/convergence.h"
 #include "study/stability.h"
 #include "train/arm.h"

@@ -1,4 +1,4 @@
-#include "report/stability.h"
+#include "report/stability_page.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "report/stability.h"
+#include "report/stability_page.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,7 @@
 #include "page/page.h"
 #include "page/table.h"
 #include "page/text.h"
-#include "report/study.h"
+#include "report/study_page.h"
 #include "text/csv.h"
 
 namespace anact::report {

@@ -1,4 +1,4 @@
-#include "report/study.h"
+#include "report/study_page.h"
 
 #include <algorithm>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "report/convergence.h"
+#include "report/convergence_page.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,7 @@
 #include "page/page.h"
 #include "page/text.h"
 #include "report/statistics.h"
-#include "report/study.h"
+#include "report/study_page.h"
 #include "text/csv.h"
 
 namespace anact::report {

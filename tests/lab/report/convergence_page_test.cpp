@@ -1,4 +1,4 @@
-#include "report/convergence.h"
+#include "report/convergence_page.h"
 
 #include <gtest/gtest.h>
 
