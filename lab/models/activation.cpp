@@ -1,13 +1,11 @@
 #include "models/activation.h"
 
-#include "ops/fallback/anact.h"
+#include "ops/step.h"
 
 namespace anact::models {
 
 void PlainActivationImpl::pretty_print(std::ostream& stream) const { stream << activation.to_string(); }
 
-torch::Tensor PlainActivationImpl::forward(const torch::Tensor& input) {
-  return ops::fallback::value(activation, input);
-}
+torch::Tensor PlainActivationImpl::forward(const torch::Tensor& input) { return ops::plain(input, activation); }
 
 }  // namespace anact::models

@@ -4,11 +4,9 @@
 #include <torch/nn/functional/loss.h>
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
 #include "io/json_lines.h"
-#include "models/activation.h"
 
 namespace anact::train {
 namespace {
@@ -34,16 +32,6 @@ nlohmann::json numbers(const std::vector<double>& values) {
   auto result = nlohmann::json::array();
   for (const double value : values) result.push_back(io::number(value));
   return result;
-}
-
-// The activations of a network's modules, first layer first.
-std::vector<std::string> activations_of(const torch::nn::Module& network) {
-  std::vector<std::string> names;
-  for (const auto& module : network.modules(false)) {
-    if (const auto* plain = module->as<models::PlainActivation>()) names.push_back(plain->activation.to_string());
-    if (const auto* normalized = module->as<nn::ANAct>()) names.push_back(normalized->options.activation().to_string());
-  }
-  return names;
 }
 
 }  // namespace
@@ -97,18 +85,14 @@ nlohmann::json measure_layers(models::Network& network, const torch::Tensor& inp
   probe.finish();
 
   const auto path = network.main_path();
-  std::vector<std::string> activations;
   std::vector<double> second_moments, gradient_variances;
   for (const auto& record : probe.records()) {
     if (record.kind == LayerKind::activation) {
-      activations.push_back(record.activation);
       second_moments.push_back(record.output.second_moment);
     } else if (std::ranges::find(path, record.name) != path.end()) {
       gradient_variances.push_back(record.output_gradient.variance);
     }
   }
-  // The probe knows a plain activation by PyTorch's operator, and takes one that is made of several for what is in it.
-  if (activations != activations_of(network)) second_moments.clear();
   nlohmann::json result{{"activation_second_moment", numbers(second_moments)},
                         {"gradient_variance", numbers(gradient_variances)}};
   if (!lambdas.empty()) result["lambda"] = numbers(lambdas);

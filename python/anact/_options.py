@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import TypeAlias, Unpack
+from typing_extensions import Unpack
 
 from anact import _C
 from anact._option_types import OptionArguments, OptionFields

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self, Unpack
 
-from anact import _C
 from anact._option_types import OptionArguments
 from anact._options import ANActOptions, Function
 

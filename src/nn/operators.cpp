@@ -116,6 +116,10 @@ const Options& options_of(const c10::IValue& options) {
   return ops::decode_options({text.data(), text.size()});
 }
 
+std::optional<Call> anact_plain(Arguments a, const IsParameter&) {
+  return ActivationCall{tensor(a[0]), catalogue_activation(a[1], a[2])};
+}
+
 std::optional<Call> anact_step(Arguments a, const IsParameter&) {
   using namespace ops;
   const bool custom = a[step_parameters].isNone();
@@ -235,6 +239,7 @@ const std::unordered_map<std::string_view, Decode>& table() {
       {"aten::convolution", convolution_any},
       {"aten::batch_norm", batch_norm},
       {ops::kStepName, anact_step},
+      {ops::kPlainName, anact_plain},
       {"anact::evaluate", anact_evaluate},
       {"aten::add", sum},
       {"aten::add_", sum},

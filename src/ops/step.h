@@ -31,6 +31,11 @@ enum StepArgument : std::size_t {
   step_training,
 };
 
+// f(x) in PyTorch's own operators, which observers see as one call of this name with the input, the activation's name
+// and its parameters: those operators do not tell every activation of the catalogue.
+inline constexpr const char* kPlainName = "anact::plain";
+at::Tensor plain(const at::Tensor& input, const Activation& activation);
+
 // What a step made; `moments` is undefined if they were not measured, or with the output in one pass.
 struct StepResult {
   at::Tensor output;

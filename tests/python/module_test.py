@@ -6,8 +6,8 @@ import io
 import itertools
 import math
 import pickle
-import re
 import random
+import re
 
 import pytest
 import torch

@@ -51,7 +51,7 @@ at::Tensor map_of(const at::Tensor& map, const at::Tensor& alpha) {
 }
 
 // Whether the call goes to a device and to autograd alone, and nobody looks on between.
-bool plain(const at::Tensor& input) {
+bool unobserved(const at::Tensor& input) {
   const auto keys = (input.key_set() | c10::impl::tls_local_dispatch_key_set().included_) - c10::default_included_set -
                     c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset;
   const auto key = keys.highestPriorityTypeId();
@@ -61,7 +61,7 @@ bool plain(const at::Tensor& input) {
 // Whether the fused kernels take this backward pass, without the dispatcher.
 bool fused_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
                     const Activation& activation) {
-  return !at::GradMode::is_enabled() && input.is_cpu() && alpha.is_cpu() && plain(input) && plain(grad) &&
+  return !at::GradMode::is_enabled() && input.is_cpu() && alpha.is_cpu() && unobserved(input) && unobserved(grad) &&
          cpu::fused(input, activation);
 }
 
@@ -255,19 +255,30 @@ StepResult differentiated(const at::Tensor& input, const at::Tensor& alpha, cons
   return result;
 }
 
-// Shows the call to those who observe operators.
-template <class Parameters, class Compute>
-at::Tensor shown(const at::Tensor& input, const at::Tensor& alpha, std::string_view activation,
-                 const Parameters& parameters, const Options& options, bool training, const Compute& compute) {
+// Shows the call to those who observe operators. arguments() and compute()'s outputs are made for them alone.
+template <class Compute, class Arguments>
+StepResult shown(const char* name, const Arguments& arguments, const Compute& compute) {
   auto observers = at::getStepCallbacksUnlessEmpty(at::RecordScope::FUNCTION);
-  if (!observers) return compute().output;
+  if (!observers) return compute();
   at::RecordFunction guard(std::move(*observers));
-  const std::vector<c10::IValue> arguments{input,   alpha, std::string(activation), parameters(), to_text(options),
-                                           training};
-  guard.before(kStepName, c10::ArrayRef<const c10::IValue>(arguments.data(), arguments.size()));
+  const std::vector<c10::IValue> inputs = arguments();
+  guard.before(name, c10::ArrayRef<const c10::IValue>(inputs.data(), inputs.size()));
   const StepResult result = compute();
   if (guard.needsOutputs()) guard.setOutputs(std::vector<c10::IValue>{result.output, result.map, result.moments});
-  return result.output;
+  return result;
+}
+
+std::string name_of(const Activation& activation) { return std::string(activation_info(activation.kind).name); }
+c10::IValue parameters_of(const Activation& activation) { return encode_parameters(activation).vec(); }
+
+std::string name_of(const CustomActivation& activation) { return activation.name; }
+c10::IValue parameters_of(const CustomActivation&) { return {}; }
+
+// As StepArgument has them.
+template <class AnyActivation>
+std::vector<c10::IValue> step_arguments(const at::Tensor& input, const at::Tensor& alpha,
+                                        const AnyActivation& activation, const Options& options, bool training) {
+  return {input, alpha, name_of(activation), parameters_of(activation), to_text(options), training};
 }
 
 // The operators one after the other, for whoever traces. On the CPU one pass applies and measures.
@@ -302,29 +313,37 @@ TORCH_LIBRARY_IMPL(anact, CompositeImplicitAutograd, m) { m.impl("step", &step_o
 
 at::Tensor step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                 const at::Tensor& num_skipped, const Activation& activation, const Options& options, bool training) {
-  const auto parameters = [&] { return c10::IValue(encode_parameters(activation).vec()); };
-  return shown(input, alpha, activation_info(activation.kind).name, parameters, options, training, [&] {
-    if (!plain(input)) return traced_step(input, alpha, running, num_skipped, activation, options, training);
+  const auto arguments = [&] { return step_arguments(input, alpha, activation, options, training); };
+  const auto compute = [&] {
+    if (!unobserved(input)) return traced_step(input, alpha, running, num_skipped, activation, options, training);
     check_step(input, alpha, running, num_skipped, options);
     return differentiated<OperatorBackward>(input, alpha, running, num_skipped, activation, training, [&] {
       return input.is_cpu() && cpu::fused(input, activation)
                  ? cpu::step(input, alpha, running, num_skipped, activation, options, training)
                  : step_below(input, alpha, running, num_skipped, activation, options, training);
     });
-  });
+  };
+  return shown(kStepName, arguments, compute).output;
 }
 
 at::Tensor step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                 const at::Tensor& num_skipped, const CustomActivation& activation, const Options& options,
                 bool training) {
   check_step(input, alpha, running, num_skipped, options);
-  return shown(
-      input, alpha, activation.name, [] { return c10::IValue(); }, options, training,
-      [&] {
-        return differentiated<StepBackward<CustomActivation>>(
-            input, alpha, running, num_skipped, activation, training,
-            [&] { return step_below(input, alpha, running, num_skipped, activation, options, training); });
-      });
+  const auto arguments = [&] { return step_arguments(input, alpha, activation, options, training); };
+  const auto compute = [&] {
+    return differentiated<StepBackward<CustomActivation>>(
+        input, alpha, running, num_skipped, activation, training,
+        [&] { return step_below(input, alpha, running, num_skipped, activation, options, training); });
+  };
+  return shown(kStepName, arguments, compute).output;
+}
+
+at::Tensor plain(const at::Tensor& input, const Activation& activation) {
+  const auto arguments = [&] {
+    return std::vector<c10::IValue>{input, name_of(activation), parameters_of(activation)};
+  };
+  return shown(kPlainName, arguments, [&] { return StepResult{fallback::value(activation, input), {}, {}}; }).output;
 }
 
 }  // namespace anact::ops
