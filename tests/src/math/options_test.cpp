@@ -16,13 +16,14 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 // The defaults as docs/choices.md argues for them; nowhere else may they differ.
 TEST(OptionTable, HasTheDefaultsOfTheDocuments) {
   EXPECT_EQ(to_text(Options{}),
-            "statistics=previous:solution=exact:target=damped:gain=activation:centre=on:momentum=0.01:gate=none:"
-            "bounds=0.1,10:learnable=on");
+            "statistics=previous:init_batch=off:solution=exact:target=damped:gain=activation:centre=on:"
+            "momentum=0.01:gate=none:bounds=0.1,10:learnable=on");
 }
 
 TEST(OptionTable, EveryOptionReadsWhatItWrites) {
   Options odd;
   odd.statistics = StatisticsSource::fixed;
+  odd.init_batch = true;
   odd.solution = Solution::geometric;
   odd.target = Target::unit;
   odd.gain = Gain::output;
@@ -84,6 +85,7 @@ TEST(OptionTable, RefusesWhatItCannotRead) {
   EXPECT_TRUE(has(refusal("gate=2,1"), "0 <= low < high"));
   EXPECT_TRUE(has(refusal("bounds=2,1"), "lambda_min"));
   EXPECT_TRUE(has(refusal("centre=off"), "exact"));
+  EXPECT_TRUE(has(refusal("init_batch=on"), "statistics=fixed"));
 }
 
 TEST(Recipes, AreValidAndNamed) {
@@ -96,8 +98,8 @@ TEST(Recipes, AreValidAndNamed) {
   }
   EXPECT_EQ(recipe_options(Recipe::deep), Options{});
   EXPECT_EQ(to_text(recipe_options(Recipe::paper)),
-            "statistics=previous:solution=compromise:target=input:gain=activation:centre=on:momentum=0.1:gate=none:"
-            "bounds=0.1,10:learnable=on");
+            "statistics=previous:init_batch=off:solution=compromise:target=input:gain=activation:centre=on:"
+            "momentum=0.1:gate=none:bounds=0.1,10:learnable=on");
   EXPECT_TRUE(has(message_of([] { (void)parse_recipe("papar"); }), "did you mean paper?"));
 }
 
