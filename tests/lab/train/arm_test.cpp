@@ -213,8 +213,9 @@ TEST(ArmToJson, HoldsEverySetting) {
   const auto json = parse_arms({"relu", "nrelu:solution=forward:gate=0.5,2:lr=0.5"})[1].to_json(0.001);
   EXPECT_EQ(json, nlohmann::json::parse(R"({"name": "nrelu:solution=forward:gate=0.5,2:lr=0.5", "activation": "relu",
       "normalization": "anact", "initialization": "orthogonal", "learning_rate": 0.5, "baseline": "relu",
-      "anact": {"statistics": "previous", "init_batch": false, "solution": "forward", "target": "damped", "gain": "activation",
-                "centre": true, "momentum": 0.01, "bounds": [0.1, 10.0], "learnable": true, "gate": [0.5, 2.0]}})"));
+      "anact": {"statistics": "previous", "init_batch": false, "solution": "forward", "target": "damped",
+                "gain": "activation", "centre": true, "momentum": 0.01, "bounds": [0.1, 10.0],
+                "learnable": true, "gate": [0.5, 2.0]}})"));
   EXPECT_EQ(parse_arm("silu:norm=batch").to_json(0.001),
             nlohmann::json::parse(R"({"name": "silu:norm=batch", "activation": "silu", "normalization": "batch",
                                       "initialization": "he", "learning_rate": 0.001})"));

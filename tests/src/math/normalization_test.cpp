@@ -83,7 +83,7 @@ TEST(Lambda, OfReluUnderAStandardNormalIsHesGain) {
 TEST(Lambda, MeetsItsDefinitionForEveryCombination) {
   for (const Statistics& statistics : kSamples) {
     const auto& [mean, square, variance, slope] = statistics;
-    for (const Target target : {Target::damped, Target::input, Target::unit}) {
+    for (const Target target : all_targets()) {
       for (const Gain gain : {Gain::activation, Gain::output}) {
         for (const bool centre : {true, false}) {
           const double moment = gain == Gain::output && centre ? square - mean * mean : square;
@@ -124,7 +124,7 @@ TEST(Factors, ExactHoldsBothPropertiesOnData) {
         moments.add(x, activation.value(x), activation.derivative(x));
       }
       const Statistics statistics = to_statistics(moments);
-      for (const Target target : {Target::damped, Target::input, Target::unit}) {
+      for (const Target target : all_targets()) {
         const NormalizationOptions options = make_options(Solution::exact, target);
         const Factors map = factors(statistics, 0, options);
         const double goal = held_moment(target, statistics.input_variance);
@@ -197,7 +197,7 @@ TEST(Lambda, IsClampedToItsBounds) {
 }
 
 TEST(Lambda, OfAZeroGainIsTheUpperBound) {
-  for (const Target target : {Target::damped, Target::input, Target::unit}) {
+  for (const Target target : all_targets()) {
     for (const Gain gain : {Gain::activation, Gain::output}) {
       for (const Solution solution : all_solutions()) {
         const NormalizationOptions options{.solution = solution, .target = target, .gain = gain};
@@ -224,7 +224,7 @@ TEST(Lambda, IsInsideItsBoundsForAnyFiniteStatistics) {
       for (const double variance : values) {
         for (const double slope : values) {
           for (const Solution solution : all_solutions()) {
-            for (const Target target : {Target::damped, Target::input, Target::unit}) {
+            for (const Target target : all_targets()) {
               for (const Gain gain : {Gain::activation, Gain::output}) {
                 const NormalizationOptions options{.solution = solution, .target = target, .gain = gain};
                 const Statistics statistics{mean, square, variance, slope};
@@ -331,8 +331,7 @@ TEST(Validate, RefusesBadBoundsAndExactWithoutCentre) {
 
 TEST(Names, RoundTrip) {
   for (const Solution value : all_solutions()) EXPECT_EQ(parse_solution(to_string(value)), value);
-  for (const Target value : {Target::damped, Target::input, Target::unit})
-    EXPECT_EQ(parse_target(to_string(value)), value);
+  for (const Target value : all_targets()) EXPECT_EQ(parse_target(to_string(value)), value);
   for (const Gain value : {Gain::activation, Gain::output}) EXPECT_EQ(parse_gain(to_string(value)), value);
   for (const StatisticsSource value :
        {StatisticsSource::previous, StatisticsSource::running, StatisticsSource::batch}) {

@@ -355,7 +355,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values("silu", "gelu"),
                      testing::Values(StatisticsSource::previous, StatisticsSource::running, StatisticsSource::batch),
                      testing::ValuesIn(all_solutions().begin(), all_solutions().end()),
-                     testing::Values(Target::damped, Target::input, Target::unit),
+                     testing::ValuesIn(all_targets().begin(), all_targets().end()),
                      testing::Values(Gain::activation, Gain::output), testing::Bool(), testing::Bool()),
     option_name);
 
