@@ -65,6 +65,14 @@ TEST(PythonPackage, TakesTheStateOfCppAndGivesItBack) {
       ++used;
     }
   }
+  for (const auto& item : taken->named_modules()) {
+    const auto* act = item.value()->as<ANActImpl>();
+    if (act == nullptr) continue;
+    const auto bytes = state.at(item.key() + "._extra_state").toTensor();
+    const std::string text(reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()), bytes.nbytes());
+    EXPECT_EQ(mismatch(act->options, text), "");
+    ++used;
+  }
   EXPECT_EQ(used, state.size());
   taken->eval();
   EXPECT_TRUE(torch::equal(load_dictionary(folder.path() / "trained.pt").at("y").toTensor(), taken->forward(x)));
