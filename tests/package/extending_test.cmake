@@ -1,6 +1,8 @@
 # The worked patches of docs/extending.md: they apply one after the other, what they give builds, and it passes the tests
 # that hold a new activation, option or target to its definition.
 
+cmake_minimum_required(VERSION 3.25)
+
 include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
 find_program(GIT git REQUIRED)
 cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
@@ -50,7 +52,7 @@ foreach(name "Adding an activation" "Adding an option" "Adding a target")
   if(NOT status EQUAL 0)
     message(FATAL_ERROR "the patch of docs/extending.md below '# ${name}' does not apply; write it anew:\n${output}")
   endif()
-  run("${GIT}" apply --numstat "${FOLDER}/${name}.patch")
+  execute_process(COMMAND "${GIT}" apply --numstat "${FOLDER}/${name}.patch" WORKING_DIRECTORY "${source}" OUTPUT_VARIABLE output)
   message(STATUS "${name} touches (lines added, lines removed):\n${output}")
 endforeach()
 
