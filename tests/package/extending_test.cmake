@@ -56,7 +56,7 @@ foreach(name "Adding an activation" "Adding an option" "Adding a target")
   message(STATUS "${name} touches (lines added, lines removed):\n${output}")
 endforeach()
 
-# Less optimization than a release has: the kernels compile in half the time.
+# Less optimization than a release has, since what is built runs for seconds only.
 set(targets math_test kernels_test)
 if(PYTHON)
   list(APPEND targets anact_extension)
