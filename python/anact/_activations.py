@@ -92,7 +92,7 @@ def activation_of(module: nn.Module) -> str | None:
     if "forward" in vars(module):
         return None
     if isinstance(module, fx.GraphModule):
-        return "relu2" if module.code == _relu2_code() else None
+        return _names_of_code().get(module.code)
     forward = type(module).forward
     for base in type(module).__mro__:
         name = _TRANSFORMERS_CLASSES.get(base.__name__)
@@ -152,9 +152,13 @@ def _relu2() -> fx.GraphModule:
     return fx.GraphModule(nn.Module(), graph, "SquaredReLU")
 
 
+# Those that torch.nn does not have.
+_GRAPHS = {"relu2": _relu2}
+
+
 @functools.cache
-def _relu2_code() -> str:
-    return _relu2().code
+def _names_of_code() -> dict[str, str]:
+    return {graph().code: name for name, graph in _GRAPHS.items()}
 
 
 def plain(activation: str) -> nn.Module:
@@ -164,8 +168,8 @@ def plain(activation: str) -> nn.Module:
     GELU(approximate='tanh')
     """
     kind, parameters = _C.split(activation)
-    if kind == "relu2":
-        return _relu2()
+    if kind in _GRAPHS:
+        return _GRAPHS[kind]()
     row = _BY_NAME[kind]
     return row.module(*parameters, **row.choice)
 
