@@ -71,7 +71,7 @@ run("${CMAKE_COMMAND}" --build "${FOLDER}/build" --parallel ${cores} --target ${
 run("${FOLDER}/build/tests/math_test" --gtest_brief=1)
 run("${FOLDER}/build/tests/kernels_test" --gtest_brief=1 --gtest_filter=-Slow*:*/Slow*)
 
-# The Python package, whose sources no patch but for the activation's module touches.
+# The Python package, of which the patches touch the graphs of activations that PyTorch lacks and nothing else.
 if(NOT PYTHON)
   message(STATUS "the Python package is not built, and not tested")
   return()
@@ -83,9 +83,10 @@ if(NOT status EQUAL 0)
   message(STATUS "'${PYTHON}' has no pytest: the Python package is not tested")
   return()
 endif()
-# The whole of the module and of folding against the oracle, and the table of options as the package sees it.
+# The module and its folding against the oracle, and the tables as the package sees them.
 run("${PYTHON}" -m pytest -q -p no:cacheprovider -m "not slow" "${source}/tests/python/module_test.py")
-run("${PYTHON}" -m pytest -q -p no:cacheprovider -m "not slow" -k "every_activation" "${source}/tests/python/folding_test.py")
+run("${PYTHON}" -m pytest -q -p no:cacheprovider -m "not slow" -k "every_activation or conversion_test" "${source}/tests/python/folding_test.py"
+    "${source}/tests/python/conversion_test.py")
 run("${PYTHON}" -c "
 from anact import ANAct, ANActOptions, _C, _option_types, gains
 assert 'damping' in [row[0] for row in _C.options()]
