@@ -109,8 +109,10 @@ void add_gains(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--mean", options->mean, "Mean of the input")->capture_default_str();
   command->add_option("--std", options->deviation, "Standard deviation of the input")->capture_default_str();
+  std::vector<std::string> targets;
+  for (const auto target : all_targets()) targets.emplace_back(to_string(target));
   command->add_option("--target", options->target, "What E[y^2] is held to")
-      ->check(CLI::IsMember({"damped", "input", "unit"}))
+      ->check(CLI::IsMember(targets))
       ->capture_default_str();
   command->callback([options] {
     const auto rows = usage([&] { return compute(*options); });
