@@ -281,9 +281,9 @@ def test_evaluation_is_plain_operators():
         draw()
     ).sum().backward()
     assert "anact.apply.default" in targets["forward"]
-    assert "anact.backward.default" in targets["backward"]
+    assert "anact.apply_backward.default" in targets["backward"]
     # In the backward pass it would read statistics that the step has already changed.
-    assert "anact.apply.default" not in targets["backward"]
+    assert not {"anact.apply.default", "anact.factors.default"} & targets["backward"]
 
 
 @backends
