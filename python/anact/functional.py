@@ -21,8 +21,9 @@ def _step(activation: str, **options: Unpack[OptionArguments]) -> _C.Step:
 def _constants(
     activation: str, **options: Unpack[OptionArguments]
 ) -> tuple[str, tuple[float, ...], str, tuple[float, ...]]:
-    name, parameters, how = _step(activation, **options).operator_arguments()
-    return name, tuple(parameters), how, _C.gaussian_statistics(activation)
+    step = _step(activation, **options)
+    name, parameters, how = step.operator_arguments()
+    return name, tuple(parameters), how, step.gaussian_statistics()
 
 
 def anact(

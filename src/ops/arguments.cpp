@@ -33,9 +33,13 @@ void check_running(const RunningStatistics& running) {
   }
 }
 
-void check_count(const at::Tensor& num_batches_tracked) {
-  TORCH_CHECK_TYPE(num_batches_tracked.scalar_type() == at::kLong && num_batches_tracked.dim() == 0,
-                   "anact: num_batches_tracked must be an int64 scalar");
+void check_count(const at::Tensor& count, const char* name) {
+  TORCH_CHECK_TYPE(count.scalar_type() == at::kLong && count.dim() == 0, "anact: ", name, " must be an int64 scalar");
+}
+
+void check_moments(const at::Tensor& moments) {
+  TORCH_CHECK_VALUE(moments.sym_numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
+                    "anact: moments must be ", kMomentsSize, " elements of float64");
 }
 
 }  // namespace
@@ -92,19 +96,16 @@ void check_unless(const std::optional<at::Tensor>& unless) {
                    "anact: unless must be an int64 scalar");
 }
 
-void check_factors(const at::Tensor& alpha, const RunningStatistics& running, const Options& options) {
+void check_factors(const at::Tensor& alpha, const RunningStatistics& running, const std::optional<at::Tensor>& moments,
+                   const Options& options) {
   TORCH_CHECK_TYPE(at::isFloatingType(alpha.scalar_type()), "anact: alpha is ", alpha.scalar_type(),
                    "; it must be of a floating type");
   TORCH_CHECK_VALUE(alpha.dim() == 0 || (alpha.dim() == 1 && alpha.size(0) == 1), "anact: alpha has shape ",
                     alpha.sizes(), "; it must be a scalar or of shape [1]");
   check_running(running);
-  if (running.num_batches_tracked.defined()) check_count(running.num_batches_tracked);
+  if (running.num_batches_tracked.defined()) check_count(running.num_batches_tracked, "num_batches_tracked");
+  if (moments) check_moments(*moments);
   validate(options);
-}
-
-void check_moments(const at::Tensor& moments) {
-  TORCH_CHECK_VALUE(moments.sym_numel() == kMomentsSize && moments.scalar_type() == at::kDouble,
-                    "anact: moments must be ", kMomentsSize, " elements of float64");
 }
 
 void check_map(const at::Tensor& map) {
@@ -126,17 +127,20 @@ void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::T
 }
 
 void check_counts(const RunningStatistics& running, const at::Tensor& num_skipped) {
-  for (const auto* tensor : {&running.num_batches_tracked, &num_skipped}) {
+  for (const auto& [tensor, name] : {std::pair(&running.num_batches_tracked, "num_batches_tracked"),
+                                     std::pair(&num_skipped, "num_batches_skipped")}) {
     TORCH_CHECK(tensor->device() == running.output_mean.device(), "anact: a count of batches is on ", tensor->device(),
                 " but the statistics are on ", running.output_mean.device());
-    TORCH_CHECK_TYPE(tensor->scalar_type() == at::kLong && tensor->dim() == 0,
-                     "anact: num_batches_tracked must be an int64 scalar, and so must num_batches_skipped");
+    check_count(*tensor, name);
   }
 }
 
-void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const Options& options) {
+void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
+                  const at::Tensor& map, const Options& options) {
   check_running(running);
   check_counts(running, num_skipped);
+  check_moments(moments);
+  check_map(map);
   validate(options);
 }
 

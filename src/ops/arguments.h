@@ -52,13 +52,14 @@ c10::TypedOperatorHandle<Operator> find_operator(const char* name) {
 void check_input(const at::Tensor& input);
 void check_unless(const std::optional<at::Tensor>& unless);
 // num_batches_tracked may be undefined.
-void check_factors(const at::Tensor& alpha, const RunningStatistics& running, const Options& options);
-void check_moments(const at::Tensor& moments);
+void check_factors(const at::Tensor& alpha, const RunningStatistics& running, const std::optional<at::Tensor>& moments,
+                   const Options& options);
 void check_map(const at::Tensor& map);
 void check_device(const at::Tensor& input, const at::Tensor& other, const char* is_on);
 void check_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map);
 void check_counts(const RunningStatistics& running, const at::Tensor& num_skipped);
-void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const Options& options);
+void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
+                  const at::Tensor& map, const Options& options);
 
 // An uninitialized tensor as anact::apply returns it.
 [[nodiscard]] at::Tensor empty_output(const at::Tensor& input);

@@ -239,7 +239,7 @@ void check_step(const at::Tensor& input, const at::Tensor& alpha, const RunningS
   check_input(input);
   check_device(input, running.output_mean, "statistics are on");
   check_device(input, alpha, "parameter alpha is on");
-  check_factors(alpha, running, options);
+  check_factors(alpha, running, std::nullopt, options);
   check_counts(running, num_skipped);
 }
 

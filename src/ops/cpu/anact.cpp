@@ -187,8 +187,7 @@ at::Tensor factors_cpu(const at::Tensor& alpha, const at::Tensor& output_mean, c
                        const at::Tensor& num_batches_tracked, const std::optional<at::Tensor>& moments, Name options) {
   const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
   const Options& chosen = decode_options(options);
-  check_factors(alpha, running, chosen);
-  if (moments) check_moments(*moments);
+  check_factors(alpha, running, moments, chosen);
   if (moments && runs_again() && chosen.follows()) return find_pass(alpha, *moments);
   Statistics used = read(running);
   if (moments) used = statistics_of(used, count_of(num_batches_tracked), to_moments(*moments), chosen);
@@ -247,9 +246,7 @@ void update_cpu(const at::Tensor& output_mean, const at::Tensor& output_square, 
                 const at::Tensor& moments, const at::Tensor& alpha, const at::Tensor& map, Name options) {
   const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
   const Options& chosen = decode_options(options);
-  check_update(running, num_skipped, chosen);
-  check_moments(moments);
-  check_map(map);
+  check_update(running, num_skipped, moments, map, chosen);
   if (runs_again()) return;
   if (chosen.follows() && may_run_again()) remember_pass(alpha, moments, map);
   update(running, num_skipped, to_moments(moments), chosen);

@@ -204,8 +204,7 @@ at::Tensor factors(const at::Tensor& alpha, const at::Tensor& output_mean, const
                    const at::Tensor& num_batches_tracked, const std::optional<at::Tensor>& moments, Name options) {
   const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
   const Options& chosen = decode_options(options);
-  check_factors(alpha, running, chosen);
-  if (moments) check_moments(*moments);
+  check_factors(alpha, running, moments, chosen);
   if (moments && runs_again() && chosen.follows()) return find_pass(alpha, *moments);
   auto used = widen(running);
   if (moments && chosen.uses_batch(true)) {
@@ -235,9 +234,7 @@ void update(const at::Tensor& output_mean, const at::Tensor& output_square, cons
             const at::Tensor& moments, const at::Tensor& alpha, const at::Tensor& map, Name options) {
   const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, num_batches_tracked};
   const Options& chosen = decode_options(options);
-  check_update(running, num_skipped, chosen);
-  check_moments(moments);
-  check_map(map);
+  check_update(running, num_skipped, moments, map, chosen);
   if (runs_again()) return;
   if (chosen.follows() && may_run_again()) remember_pass(alpha, moments, map);
   if (!chosen.updates(true)) return;
@@ -265,7 +262,7 @@ at::Tensor evaluate(const at::Tensor& input, const at::Tensor& alpha, const at::
   const RunningStatistics running{output_mean, output_square, input_variance, backward_gain, at::Tensor()};
   const Options& how = decode_options(options);
   check_input(input);
-  check_factors(alpha, running, how);
+  check_factors(alpha, running, std::nullopt, how);
   check_device(input, output_mean, "statistics are on");
   const auto x = input.to(arithmetic_type(input));
   const auto map = factors(widen(running), alpha, how.normalization());

@@ -24,9 +24,8 @@ at::Tensor measure_meta(const at::Tensor& input, Name activation, Parameters par
 at::Tensor factors_meta(const at::Tensor& alpha, const at::Tensor& output_mean, const at::Tensor& output_square,
                         const at::Tensor& input_variance, const at::Tensor& backward_gain,
                         const at::Tensor& num_batches_tracked, const std::optional<at::Tensor>& moments, Name options) {
-  check_factors(alpha, {output_mean, output_square, input_variance, backward_gain, num_batches_tracked},
+  check_factors(alpha, {output_mean, output_square, input_variance, backward_gain, num_batches_tracked}, moments,
                 decode_options(options));
-  if (moments) check_moments(*moments);
   return wide(output_mean, kMapSize);
 }
 
@@ -49,10 +48,8 @@ void update_meta(const at::Tensor& output_mean, const at::Tensor& output_square,
                  const at::Tensor& backward_gain, const at::Tensor& num_batches_tracked, const at::Tensor& num_skipped,
                  const at::Tensor& moments, const at::Tensor& alpha, const at::Tensor& map, Name options) {
   (void)alpha;
-  check_update({output_mean, output_square, input_variance, backward_gain, num_batches_tracked}, num_skipped,
-               decode_options(options));
-  check_moments(moments);
-  check_map(map);
+  check_update({output_mean, output_square, input_variance, backward_gain, num_batches_tracked}, num_skipped, moments,
+               map, decode_options(options));
 }
 
 }  // namespace
