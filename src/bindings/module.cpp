@@ -296,10 +296,6 @@ PYBIND11_MODULE(_C, m) {
     return names;
   });
   m.def("torch_activations", &torch_names);
-  m.def(
-      "gaussian_statistics",
-      [](const std::string& activation) { return to_tuple(gaussian_statistics(parse_activation(activation))); },
-      py::arg("activation"));
   m.def("gains", &gains_of, py::arg("activation"), py::arg("mean"), py::arg("std"), py::arg("target"));
   m.def(
       "initialize_weight",
