@@ -138,7 +138,7 @@ void read_field(const text::CsvTable& table, std::size_t row, std::size_t column
       kColumns[column].member);
 }
 
-double mean_of(const Tried& tried, double StudyRow::* member) {
+double mean_of(const Tried& tried, double StudyRow::*member) {
   if (tried.diverged > 0 || tried.rows.empty()) return kUnknown;
   std::vector<double> values;
   for (const auto* row : tried.rows) values.push_back(row->*member);
@@ -188,7 +188,7 @@ std::vector<Tried> tried(std::span<const StudyRow> rows, std::string_view experi
   for (const auto& row : rows) {
     if (row.experiment != experiment || row.arm != arm) continue;
     auto found = std::ranges::find(result, row.setting, &Tried::setting);
-    if (found == result.end()) found = result.insert(found, Tried{.setting = row.setting});
+    if (found == result.end()) found = result.insert(found, Tried{.setting = row.setting, .rows = {}});
     found->rows.push_back(&row);
     found->diverged += row.diverged;
   }
@@ -201,7 +201,7 @@ std::optional<TrialSetting> choose(std::span<const Tried> tried, std::uint64_t f
   std::optional<TrialSetting> best;
   double best_accuracy = 0;
   for (const auto& one : tried) {
-    Tried of_trials{.setting = one.setting};
+    Tried of_trials{.setting = one.setting, .rows = {}};
     for (const auto* row : one.rows) {
       if (row->seed < first_seed || row->seed - first_seed >= seeds) continue;
       of_trials.rows.push_back(row);
