@@ -15,12 +15,18 @@
 namespace anact::models {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Initialization>, 6> kNames{{{"he", Initialization::he},
-                                                                             {"lecun", Initialization::lecun},
-                                                                             {"glorot", Initialization::glorot},
-                                                                             {"orthogonal", Initialization::orthogonal},
-                                                                             {"pytorch", Initialization::pytorch},
-                                                                             {"gain", Initialization::gain}}};
+constexpr std::array<std::pair<std::string_view, Initialization>, 7> kNames{
+    {{"he", Initialization::he},
+     {"lecun", Initialization::lecun},
+     {"glorot", Initialization::glorot},
+     {"orthogonal", Initialization::orthogonal},
+     {"pytorch", Initialization::pytorch},
+     {"gain", Initialization::gain},
+     {"orthogonal-gain", Initialization::orthogonal_gain}}};
+
+double fixed_gain(const WeightInitialization& weights) {
+  return lambda(gaussian_statistics(weights.activation), weights.normalization);
+}
 
 }  // namespace
 
@@ -46,8 +52,9 @@ double standard_deviation(const WeightInitialization& weights, std::int64_t inpu
     case Initialization::glorot:
       return std::sqrt(2 / (n + static_cast<double>(outputs)));
     case Initialization::gain:
-      return lambda(gaussian_statistics(weights.activation), weights.normalization) / std::sqrt(n);
+      return fixed_gain(weights) / std::sqrt(n);
     case Initialization::orthogonal:
+    case Initialization::orthogonal_gain:
     case Initialization::pytorch:
       break;
   }
@@ -76,12 +83,13 @@ void initialize(torch::nn::Module& network, const torch::nn::Linear& output, con
       if (bias.defined()) draw_uniform(bias, bound, generator);
       return;
     }
-    if (chosen.kind == Initialization::orthogonal) {
+    if (chosen.kind == Initialization::orthogonal || chosen.kind == Initialization::orthogonal_gain) {
       draw_orthogonal(weight, generator);
       // Fewer inputs than outputs leave columns of norm 1, and so rows whose mean square is less than 1 / inputs.
       if (weight.size(0) > inputs) {
         weight.mul_(std::sqrt(static_cast<double>(weight.size(0)) / static_cast<double>(inputs)));
       }
+      if (chosen.kind == Initialization::orthogonal_gain) weight.mul_(fixed_gain(chosen));
     } else {
       draw_normal(weight, standard_deviation(chosen, inputs, outputs), generator);
     }

@@ -21,13 +21,14 @@ enum class Initialization {
   orthogonal,  // 1/n, a multiple of a semi-orthogonal matrix (Saxe, McClelland and Ganguli 2014)
   pytorch,     // as PyTorch's own layers begin: uniform, variance 1/(3n), and biases drawn likewise
   gain,  // lambda^2/n with the solution's own lambda under N(0, 1): the fixed correction that ANAct makes adaptive
+  orthogonal_gain,  // the same variance, lambda times what `orthogonal` draws
 };
 
 // How the weights in front of an activation are drawn.
 struct WeightInitialization {
   Initialization kind = Initialization::he;
-  Activation activation{};               // for `gain`
-  NormalizationOptions normalization{};  // for `gain`: solution, target, …
+  Activation activation{};               // for the two with a gain
+  NormalizationOptions normalization{};  // for the two with a gain: solution, target, …
 };
 
 [[nodiscard]] std::string_view to_string(Initialization value);
@@ -36,7 +37,7 @@ struct WeightInitialization {
 [[nodiscard]] Initialization parse_initialization(std::string_view text);
 
 // The standard deviation of a weight that is normally distributed. Throws std::invalid_argument unless inputs and
-// outputs are positive, and for `orthogonal` and `pytorch`, whose weights are not normal.
+// outputs are positive, and for `orthogonal`, `orthogonal_gain` and `pytorch`, whose weights are not normal.
 [[nodiscard]] double standard_deviation(const WeightInitialization& weights, std::int64_t inputs, std::int64_t outputs);
 
 // n and m of a weight, and the draws of an orthogonal one, are the library's.

@@ -162,7 +162,7 @@ bool run_convergence(const train::Config& config, const ConvergenceOptions& opti
     const bool diverged = trial.outcome == report::Outcome::diverged;
     const auto epochs = trial.epochs.empty() ? 0 : static_cast<std::int64_t>(trial.epochs.back().epoch);
     std::vector<std::string> row{arm.name,
-                                 arm.activation.to_string(),
+                                 arm.activation_name(),
                                  arm.normalization == train::Normalization::anact ? "true" : "false",
                                  std::to_string(trial.seed),
                                  diverged ? "diverged" : "completed",

@@ -86,9 +86,15 @@ const std::map<std::string_view, Setting>& arm_settings() {
   return settings;
 }
 
+const models::LearntActivation* find_learnt(std::string_view name) {
+  const auto found = std::ranges::find(models::learnt_activations(), name, &models::LearntActivation::name);
+  return found == models::learnt_activations().end() ? nullptr : &*found;
+}
+
 // The names that an arm may begin with, for messages.
 std::vector<std::string> head_names() {
   std::vector<std::string> names;
+  for (const auto& learnt : models::learnt_activations()) names.emplace_back(learnt.name);
   for (const auto& info : activation_catalogue()) {
     names.emplace_back(info.name);
     names.emplace_back("n").append(info.name);
@@ -115,6 +121,7 @@ std::optional<Recipe> recipe_of(std::string_view head) {
 }
 
 bool is_activation(std::string_view text) {
+  if (find_learnt(text) != nullptr) return true;
   const auto name = text.substr(0, text.find('('));
   return std::ranges::any_of(activation_catalogue(), [&](const ActivationInfo& info) {
     return info.name == name || std::ranges::find(info.aliases, name) != info.aliases.end();
@@ -123,7 +130,12 @@ bool is_activation(std::string_view text) {
 
 }  // namespace
 
+std::string Arm::activation_name() const {
+  return learnt == nullptr ? activation.to_string() : std::string(learnt->name);
+}
+
 models::ActivationFactory Arm::factory() const {
+  if (learnt != nullptr) return learnt->make;
   if (normalization == Normalization::anact) {
     return [options = anact] { return torch::nn::AnyModule(nn::ANAct(options)); };
   }
@@ -136,7 +148,7 @@ models::WeightInitialization Arm::weights() const {
 
 nlohmann::json Arm::to_json(double default_learning_rate) const {
   nlohmann::json result{{"name", name},
-                        {"activation", activation.to_string()},
+                        {"activation", activation_name()},
                         {"normalization", to_string(normalization)},
                         {"initialization", models::to_string(initialization)},
                         {"learning_rate", learning_rate.value_or(default_learning_rate)}};
@@ -170,9 +182,11 @@ Arm parse_arm(std::string_view given) {
       const auto names = head_names();
       const std::vector<std::string_view> views(names.begin(), names.end());
       throw std::invalid_argument("unknown activation '" + std::string(head) + "'" + did_you_mean(head, views) +
-                                  "; `anact gains` lists all");
+                                  "; `anact gains` lists all; swish-beta and prelu have a learnt parameter");
     }
-    arm.activation = parse_activation(normalized ? stem.substr(1) : head);
+    const auto activation = normalized ? stem.substr(1) : head;
+    arm.learnt = find_learnt(activation);
+    arm.activation = arm.learnt == nullptr ? parse_activation(activation) : arm.learnt->start;
     arm.anact.activation(arm.activation);
     if (normalized && recipe) arm.anact.recipe(*recipe);
     if (normalized) arm.normalization = Normalization::anact;
@@ -207,6 +221,10 @@ Arm parse_arm(std::string_view given) {
       throw std::invalid_argument("the setting '" + std::string(anact_setting) +
                                   "' is ANAct's; put an n in front of the activation or add norm=anact");
     }
+    if (arm.learnt != nullptr && arm.normalization == Normalization::anact) {
+      throw std::invalid_argument("ANAct's activations have no learnt parameter, and " + arm.activation_name() +
+                                  " has one");
+    }
     if (!initialization_given) {
       arm.initialization = normalized && recipe ? models::parse_initialization(recipe_info(*recipe).weights)
                                                 : default_initialization(arm);
@@ -232,7 +250,7 @@ std::vector<Arm> parse_arms(const std::vector<std::string>& texts) {
       continue;
     }
     const auto counterpart = std::ranges::find_if(arms, [&](const Arm& other) {
-      return other.normalization == Normalization::none && other.activation == arm.activation &&
+      return other.normalization == Normalization::none && other.activation_name() == arm.activation_name() &&
              other.initialization == default_initialization(other);
     });
     // A plain arm is its own counterpart, and so is compared with nothing.

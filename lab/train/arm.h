@@ -21,13 +21,15 @@ enum class Normalization {
 
 struct Arm {
   std::string name;
-  Activation activation;
+  Activation activation;                             // a learnt one's start
+  const models::LearntActivation* learnt = nullptr;  // null for an activation without a learnt parameter
   Normalization normalization = Normalization::none;
   models::Initialization initialization = models::Initialization::he;
   nn::ANActOptions anact;               // used when normalization is `anact`
   std::optional<double> learning_rate;  // the run's own when not set
   std::string baseline;                 // the arm it is compared with; empty for the run's own baseline
 
+  [[nodiscard]] std::string activation_name() const;
   [[nodiscard]] models::ActivationFactory factory() const;
   [[nodiscard]] models::WeightInitialization weights() const;
   [[nodiscard]] nlohmann::json to_json(double default_learning_rate) const;
@@ -35,9 +37,11 @@ struct Arm {
 
 // Reads "silu", "nsilu", "silu:norm=batch", "nrelu:solution=exact:target=unit:lr=0.01", or a short name.
 //
-// First the activation as parse_activation reads it; an "n" in front asks for ANAct, and a recipe may follow:
-// "nsilu-paper". Then settings, each after a colon:
-//   norm=none|anact|batch     init=he|lecun|glorot|orthogonal|pytorch|gain     lr=NUMBER     name=TEXT     vs=ARM
+// First the activation as parse_activation reads it, or a learnt one: swish-beta, prelu. An "n" in front asks for
+// ANAct, whose activations have no learnt parameter, and a recipe may follow: "nsilu-paper". Then settings, each after
+// a colon:
+//   norm=none|anact|batch     lr=NUMBER     name=TEXT     vs=ARM
+//   init=he|lecun|glorot|orthogonal|pytorch|gain|orthogonal-gain
 // and the options of ANAct, which win over the recipe's: option_table() has them, `anact info --options` lists them.
 // The initial weights are He's; with ANAct, which corrects the gain itself, those of the recipe; with selu, which is
 // made for it, LeCun's. The short names are silu-gain (silu:init=gain) and silu-batchnorm (silu:norm=batch).

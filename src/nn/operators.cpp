@@ -117,7 +117,12 @@ const Options& options_of(const c10::IValue& options) {
 }
 
 std::optional<Call> anact_plain(Arguments a, const IsParameter&) {
+  if (a[2].isNone()) return LearntCall{.input = tensor(a[0]), .parameter = tensor(a[3]), .name = a[1].toStringRef()};
   return ActivationCall{tensor(a[0]), catalogue_activation(a[1], a[2])};
+}
+
+std::optional<Call> prelu(Arguments a, const IsParameter&) {
+  return LearntCall{.input = tensor(a[0]), .parameter = tensor(a[1]), .name = "prelu"};
 }
 
 std::optional<Call> anact_step(Arguments a, const IsParameter&) {
@@ -238,6 +243,7 @@ const std::unordered_map<std::string_view, Decode>& table() {
       {"aten::conv3d", convolution_nd},
       {"aten::convolution", convolution_any},
       {"aten::batch_norm", batch_norm},
+      {"aten::prelu", prelu},
       {ops::kStepName, anact_step},
       {ops::kPlainName, anact_plain},
       {"anact::evaluate", anact_evaluate},

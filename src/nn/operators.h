@@ -50,6 +50,13 @@ struct ActivationCall {
   Activation activation;
 };
 
+// An activation with a parameter that is learnt, which the theory does not follow.
+struct LearntCall {
+  at::Tensor input;
+  at::Tensor parameter;
+  std::string name;
+};
+
 // anact::step and anact::evaluate.
 struct ANActCall {
   at::Tensor input;
@@ -74,8 +81,8 @@ struct RearrangeCall {
   std::function<double(const at::Tensor& input, const at::Tensor& output)> backward;
 };
 
-using Call =
-    std::variant<LinearCall, ConvolutionCall, BatchNormCall, ActivationCall, ANActCall, SumCall, RearrangeCall>;
+using Call = std::variant<LinearCall, ConvolutionCall, BatchNormCall, ActivationCall, LearntCall, ANActCall, SumCall,
+                          RearrangeCall>;
 
 [[nodiscard]] inline const at::Tensor& input_of(const SumCall& call) { return call.left; }
 template <class AnyCall>

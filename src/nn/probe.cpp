@@ -271,6 +271,10 @@ class VarianceProbe::State {
   void enter_call(const ActivationCall& call, Context& context) {
     measure_activation(call, context, enter_activation(call, context, {}));
   }
+  void enter_call(const LearntCall& call, Context& context) {
+    Row& row = enter_layer(call, context, name_of(call.parameter, call.name), LayerKind::activation);
+    row.record.activation = call.name;
+  }
   void enter_call(const ANActCall& call, Context& context) {
     Row& row = enter_activation(call, context, call.alpha, call.custom);
     // In training the operator tells them itself.
@@ -342,6 +346,11 @@ class VarianceProbe::State {
     row(context).record.lambda = 1;
     const GaussianActivation gaussian{.activation = call.activation, .normalization = {}};
     leave_activation(context, output, 1, &gaussian);
+  }
+  void leave_call(const LearntCall&, const Context& context, const at::RecordFunction&, const at::Tensor& output) {
+    row(context).record.lambda = 1;
+    // The theory begins anew behind it, as behind what is not known.
+    for (const auto node : context.origins) prediction_.node(node).leaks |= output.requires_grad();
   }
   void leave_call(const ANActCall& call, Context& context, const at::RecordFunction& function,
                   const at::Tensor& output) {

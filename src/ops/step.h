@@ -3,6 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+#include <string_view>
+
 #include "anact/custom.h"
 #include "ops/anact.h"
 
@@ -35,6 +38,11 @@ enum StepArgument : std::size_t {
 // and its parameters: those operators do not tell every activation of the catalogue.
 inline constexpr const char* kPlainName = "anact::plain";
 at::Tensor plain(const at::Tensor& input, const Activation& activation);
+
+// compute(), which observers see as such a call of an activation of this name, with None for its parameters and then
+// the parameter that is learnt.
+at::Tensor plain(const at::Tensor& input, const at::Tensor& learnt, std::string_view name,
+                 const std::function<at::Tensor()>& compute);
 
 // What a step made; `moments` is undefined if they were not measured, or with the output in one pass.
 struct StepResult {

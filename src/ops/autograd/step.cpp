@@ -346,4 +346,10 @@ at::Tensor plain(const at::Tensor& input, const Activation& activation) {
   return shown(kPlainName, arguments, [&] { return StepResult{fallback::value(activation, input), {}, {}}; }).output;
 }
 
+at::Tensor plain(const at::Tensor& input, const at::Tensor& learnt, std::string_view name,
+                 const std::function<at::Tensor()>& compute) {
+  const auto arguments = [&] { return std::vector<c10::IValue>{input, std::string(name), {}, learnt}; };
+  return shown(kPlainName, arguments, [&] { return StepResult{compute(), {}, {}}; }).output;
+}
+
 }  // namespace anact::ops

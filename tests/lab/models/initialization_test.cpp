@@ -76,6 +76,26 @@ TEST(Orthogonal, IsTheFactorOfTheNormalDrawsWithAPositiveDiagonal) {
   }
 }
 
+TEST(OrthogonalGain, IsTheOrthogonalDrawTimesTheFixedGain) {
+  const auto draw = [](Initialization kind, torch::nn::Linear layer) {
+    torch::nn::Linear output(layer->options.out_features(), 2);
+    torch::nn::Sequential network(layer, output);
+    initialize(*network, output,
+               {.kind = kind, .activation = parse_activation("relu"), .normalization = {.solution = Solution::forward}},
+               generator(9));
+    return std::make_pair(layer->weight.detach(), output->weight.detach());
+  };
+  for (const auto& [inputs, outputs] : {std::pair<std::int64_t, std::int64_t>{9, 5}, {3, 12}, {7, 7}}) {
+    const torch::nn::LinearOptions options(inputs, outputs);
+    const auto [weight, last] = draw(Initialization::orthogonal_gain, torch::nn::Linear(options));
+    const auto [orthogonal, same_last] = draw(Initialization::orthogonal, torch::nn::Linear(options));
+    // ReLU keeps half of the second moment.
+    EXPECT_TRUE(weight.allclose(std::sqrt(2.0) * orthogonal, 1e-6, 1e-7)) << inputs;
+    EXPECT_NEAR(weight.square().sum(1).mean().item<double>(), 2, 1e-5) << inputs;
+    EXPECT_TRUE(last.equal(same_last));
+  }
+}
+
 TEST(Orthogonal, TakesTheDrawsThatTheOthersTake) {
   const auto weights = [](Initialization kind) {
     CNN model(CNNOptions{.classes = 5, .widths = {6, 8}, .activation = plain("silu")});

@@ -225,15 +225,18 @@ TEST(Initialization, ArmsStartFromTheSameDraws) {
 }
 
 TEST(Initialization, NamesAreReadBackAndOthersRefused) {
-  for (const auto value : {Initialization::he, Initialization::lecun, Initialization::glorot,
-                           Initialization::orthogonal, Initialization::pytorch, Initialization::gain}) {
+  for (const auto value :
+       {Initialization::he, Initialization::lecun, Initialization::glorot, Initialization::orthogonal,
+        Initialization::pytorch, Initialization::gain, Initialization::orthogonal_gain}) {
     EXPECT_EQ(parse_initialization(to_string(value)), value);
   }
   try {
     (void)parse_initialization("hee");
     FAIL() << "no error";
   } catch (const std::invalid_argument& error) {
-    EXPECT_STREQ(error.what(), "unknown initialization 'hee'; there are he, lecun, glorot, orthogonal, pytorch, gain");
+    EXPECT_STREQ(
+        error.what(),
+        "unknown initialization 'hee'; there are he, lecun, glorot, orthogonal, pytorch, gain, orthogonal-gain");
   }
 }
 

@@ -92,7 +92,7 @@ TEST(ParseArm, EverySetting) {
   EXPECT_EQ(parse_arm("silu:norm=batch").normalization, Normalization::batch);
   EXPECT_EQ(parse_arm("nsilu:norm=none").normalization, Normalization::none);
   EXPECT_EQ(parse_arm("silu:norm=anact:gain=output").anact.gain(), Gain::output);
-  for (const char* name : {"he", "lecun", "glorot", "gain"}) {
+  for (const char* name : {"he", "lecun", "glorot", "gain", "orthogonal-gain"}) {
     EXPECT_EQ(models::to_string(parse_arm(std::string("silu:init=") + name).initialization), name);
   }
   for (const char* name : {"compromise", "forward", "backward", "geometric", "exact"}) {
@@ -144,6 +144,29 @@ TEST(ParseArm, ARecipeFollowsTheActivation) {
   EXPECT_TRUE(has(refusal("silu-paper"), "unknown activation 'silu-paper'"));
 }
 
+TEST(ParseArm, ALearntActivationIsAPlainOne) {
+  const auto swish = parse_arm("swish-beta:norm=batch:init=gain:lr=0.5:name=mine:vs=other");
+  EXPECT_EQ(swish.activation_name(), "swish-beta");
+  EXPECT_EQ(swish.normalization, Normalization::batch);
+  EXPECT_EQ(swish.initialization, models::Initialization::gain);
+  EXPECT_EQ(swish.weights().activation, parse_activation("silu"));
+  EXPECT_EQ(swish.learning_rate, 0.5);
+  EXPECT_EQ(swish.name, "mine");
+  EXPECT_EQ(swish.baseline, "other");
+  const auto prelu = parse_arm("prelu");
+  EXPECT_EQ(prelu.normalization, Normalization::none);
+  EXPECT_EQ(prelu.initialization, models::Initialization::he);
+  EXPECT_EQ(prelu.weights().activation, parse_activation("leaky_relu(0.25)"));
+  EXPECT_EQ(prelu.factory()().ptr()->parameters().size(), 1u);
+  EXPECT_EQ(prelu.to_json(0.001).at("activation"), "prelu");
+  for (const char* arm : {"nswish-beta", "nprelu", "nprelu-paper", "prelu:norm=anact", "nprelu:solution=exact"}) {
+    EXPECT_TRUE(has(refusal(arm), "ANAct's activations have no learnt parameter")) << refusal(arm);
+  }
+  EXPECT_TRUE(has(refusal("swish-bta"), "did you mean swish-beta"));
+  EXPECT_TRUE(has(refusal("prellu"), "did you mean prelu"));
+  EXPECT_TRUE(has(refusal("prelu(0.1)"), "unknown activation 'prelu(0.1)'"));
+}
+
 TEST(ParseArm, UnknownNamesComeWithTheNearest) {
   EXPECT_TRUE(has(refusal("sillu"), "unknown activation 'sillu'; did you mean silu"));
   EXPECT_TRUE(has(refusal("nsilo"), "nsilu"));
@@ -151,7 +174,7 @@ TEST(ParseArm, UnknownNamesComeWithTheNearest) {
   EXPECT_TRUE(has(refusal(""), "unknown activation ''"));
   EXPECT_TRUE(has(refusal("nsilu:solutoin=exact"), "unknown setting 'solutoin'; did you mean solution"));
   EXPECT_TRUE(has(refusal("nsilu:solution=exakt"), "exact"));
-  EXPECT_TRUE(has(refusal("silu:init=hee"), "there are he, lecun, glorot, orthogonal, pytorch, gain"));
+  EXPECT_TRUE(has(refusal("silu:init=hee"), "there are he, lecun, glorot, orthogonal, pytorch, gain, orthogonal-gain"));
   EXPECT_TRUE(has(refusal("silu:norm=layer"), "expected none, anact or batch"));
   EXPECT_TRUE(has(refusal("silu:"), "unknown setting ''"));
   EXPECT_TRUE(has(refusal("silu::lr=1"), "unknown setting ''"));
@@ -190,6 +213,16 @@ TEST(ParseArms, PairsAnArmWithItsPlainCounterpart) {
   std::vector<std::string> baselines;
   for (const auto& arm : arms) baselines.push_back(arm.baseline);
   EXPECT_EQ(baselines, (std::vector<std::string>{"silu", "silu", "relu", "relu", "selu", "silu", "silu", ""}));
+}
+
+TEST(ParseArms, ALearntActivationIsNoCounterpartOfItsStart) {
+  const auto arms = parse_arms({"swish-beta", "nsilu", "swish-beta:init=gain", "prelu:norm=batch",
+                                "leaky_relu(negative_slope=0.25)", "prelu", "nleaky_relu(negative_slope=0.25)"});
+  std::vector<std::string> baselines;
+  for (const auto& arm : arms) baselines.push_back(arm.baseline);
+  EXPECT_EQ(baselines,
+            (std::vector<std::string>{"swish-beta", "", "swish-beta", "prelu", "leaky_relu(negative_slope=0.25)",
+                                      "prelu", "leaky_relu(negative_slope=0.25)"}));
 }
 
 TEST(ParseArms, VsNamesTheCounterpart) {
