@@ -1,5 +1,7 @@
 // anact study: many trainings, by a plan, that answer one question.
 
+#include "study/study.h"
+
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
@@ -23,7 +25,6 @@
 #include "report/correlations.h"
 #include "report/study_page.h"
 #include "report/study_summary.h"
-#include "study/study.h"
 #include "text/words.h"
 
 extern char** environ;
@@ -99,14 +100,16 @@ class Helpers {
   Helpers(const StudyOptions& options, const std::filesystem::path& folder) {
     const auto minutes = text::shortest(options.minutes);
     for (int i = 1; i < options.jobs; ++i) {
-      std::vector<std::string> arguments{"anact",  "study",         "run",       options.plan.string(), "--output",
-                                         folder.string(), "--minutes", minutes, "--helper"};
+      std::vector<std::string> arguments{"anact",    "study",         "run",       options.plan.string(),
+                                         "--output", folder.string(), "--minutes", minutes,
+                                         "--helper"};
       std::vector<char*> pointers;
       for (auto& argument : arguments) pointers.push_back(argument.data());
       pointers.push_back(nullptr);
       pid_t id = 0;
       const int error = ::posix_spawn(&id, "/proc/self/exe", nullptr, nullptr, pointers.data(), environ);
-      if (error != 0) throw std::runtime_error("cannot start job " + std::to_string(i + 1) + ": " + std::strerror(error));
+      if (error != 0)
+        throw std::runtime_error("cannot start job " + std::to_string(i + 1) + ": " + std::strerror(error));
       ids_.push_back(id);
     }
   }
@@ -227,8 +230,8 @@ int make_report(const StudyOptions& options) {
   const auto plan = plan_of(options);
   const auto folder = folder_of(options, plan);
   if (!std::filesystem::exists(folder / "rows.csv")) {
-    throw std::runtime_error("'" + folder.string() + "': no rows.csv in it; `anact study run " +
-                             options.plan.string() + "` makes one");
+    throw std::runtime_error("'" + folder.string() + "': no rows.csv in it; `anact study run " + options.plan.string() +
+                             "` makes one");
   }
   write_report(plan, folder, options);
   return 0;
@@ -237,14 +240,17 @@ int make_report(const StudyOptions& options) {
 }  // namespace
 
 void add_study(CLI::App& app, const std::vector<std::string>& /*arguments*/, int& exit_code) {
-  auto* group = app.add_subcommand("study", "Train many networks by a plan, to answer one question, and write a report");
+  auto* group =
+      app.add_subcommand("study", "Train many networks by a plan, to answer one question, and write a report");
   group->require_subcommand(1);
   const auto options = std::make_shared<StudyOptions>();
   const auto add_common = [&](CLI::App& command) {
     command.add_option("PLAN", options->plan, "TOML file: what is compared with what; see docs/study.md")->required();
-    command.add_option("--output", options->output, "Folder of the rows and the report; default: runs/ and the plan's name");
+    command.add_option("--output", options->output,
+                       "Folder of the rows and the report; default: runs/ and the plan's name");
   };
-  auto* command = group->add_subcommand("run", "Do the runs of a plan that are missing; each leaves its row as it ends");
+  auto* command =
+      group->add_subcommand("run", "Do the runs of a plan that are missing; each leaves its row as it ends");
   add_common(*command);
   command->add_option("--minutes", options->minutes, "Stop after so many, in mid-run; 0: at the end")
       ->check(CLI::NonNegativeNumber)

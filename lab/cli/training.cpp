@@ -34,9 +34,9 @@ std::string default_output(const std::string& command) {
 }
 
 // What a run writes; the configuration last, so that an interrupted removal leaves what can be removed again.
-constexpr const char* kRunFiles[] = {
-    "report.html", "summary.csv", "probe.csv", "probe.html",  "metrics.jsonl",    "metrics.csv", "log.txt",
-    "tensorboard", "checkpoints", "weights",   "config.toml", "environment.json", "status.json", "config.json"};
+constexpr const char* kRunFiles[] = {"report.html", "summary.csv",      "probe.csv",   "probe.html",  "metrics.jsonl",
+                                     "metrics.csv", "log.txt",          "tensorboard", "checkpoints", "weights",
+                                     "config.toml", "environment.json", "status.json", "config.json"};
 
 // Whether `folder` holds a run's configuration. Other programs have a config.json too.
 bool holds_run(const std::filesystem::path& folder) {

@@ -105,12 +105,11 @@ Loader::Implementation::Implementation(Dataset dataset, const Samples& samples, 
   const auto channels = static_cast<std::size_t>(dataset_.shape.channels);
   const auto values = static_cast<std::size_t>(dataset_.shape.values());
   const auto images = values > 0 ? samples_.pixels.size() / values : 0;
-  const bool there = samples_.images.empty()
-                         ? images == samples_.labels.size()
-                         : samples_.images.size() == samples_.labels.size() &&
-                               std::ranges::all_of(samples_.images, [&](std::int64_t image) {
-                                 return image >= 0 && static_cast<std::size_t>(image) < images;
-                               });
+  const bool there = samples_.images.empty() ? images == samples_.labels.size()
+                                             : samples_.images.size() == samples_.labels.size() &&
+                                                   std::ranges::all_of(samples_.images, [&](std::int64_t image) {
+                                                     return image >= 0 && static_cast<std::size_t>(image) < images;
+                                                   });
   if (dataset_.mean.size() != channels || dataset_.deviation.size() != channels ||
       samples_.pixels.size() != images * values || !there) {
     throw std::invalid_argument("samples: they are not of the shape of the data set " + dataset_.name);

@@ -28,8 +28,8 @@ void shrink(const Shape& shape, std::span<const std::uint8_t> image, std::int64_
         std::int64_t sum = 0;
         for (auto y = top * shape.height / size; y * size < (top + 1) * shape.height; ++y) {
           for (auto x = left * shape.width / size; x * size < (left + 1) * shape.width; ++x) {
-            sum += covered(y, top, shape.height, size) * covered(x, left, shape.width, size) *
-                   plane[y * shape.width + x];
+            sum +=
+                covered(y, top, shape.height, size) * covered(x, left, shape.width, size) * plane[y * shape.width + x];
           }
         }
         *pixel++ = static_cast<std::uint8_t>((2 * sum + area) / (2 * area));

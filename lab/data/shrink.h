@@ -12,8 +12,7 @@ namespace anact::data {
 // pixels that it covers in part counted by their share; rounded, halves up. Computed in whole numbers, so it is the
 // same everywhere; where the size divides the sides it is PyTorch's interpolate(mode='area'). `size` must be from 1 to
 // the shorter side.
-void shrink(const Shape& shape, std::span<const std::uint8_t> image, std::int64_t size,
-            std::span<std::uint8_t> output);
+void shrink(const Shape& shape, std::span<const std::uint8_t> image, std::int64_t size, std::span<std::uint8_t> output);
 
 // The source with its images shrunk to squares of `size`. Reading throws std::invalid_argument that names the set and
 // its images' size when that is smaller.

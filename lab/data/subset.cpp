@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/random.h"
+#include "text/words.h"
 
 namespace anact::data {
 namespace {
@@ -32,7 +33,8 @@ Indices shares(const std::vector<Indices>& classes, std::int64_t count) {
     missing -= result.back();
   }
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, std::ranges::greater(), [&](std::int64_t i) { return remainders[static_cast<std::size_t>(i)]; });
+  std::ranges::stable_sort(order, std::ranges::greater(),
+                           [&](std::int64_t i) { return remainders[static_cast<std::size_t>(i)]; });
   for (std::int64_t i = 0; i < missing; ++i) ++result[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])];
   return result;
 }
@@ -90,7 +92,7 @@ Dataset subset(Dataset dataset, const SubsetOptions& options) {
   if (options.validation > 0) {
     const auto count = std::llround(options.validation * static_cast<double>(train.size()));
     if (count == 0 || count >= train.size()) {
-      throw std::invalid_argument("validation is " + std::to_string(options.validation) + ": of " +
+      throw std::invalid_argument("validation is " + text::shortest(options.validation) + ": of " +
                                   std::to_string(train.size()) + " training samples that is " + std::to_string(count) +
                                   "; expected at least 1, and as many left to train on");
     }

@@ -138,7 +138,7 @@ void read_field(const text::CsvTable& table, std::size_t row, std::size_t column
       kColumns[column].member);
 }
 
-double mean_of(const Tried& tried, double StudyRow::* member) {
+double mean_of(const Tried& tried, double StudyRow::*member) {
   if (tried.diverged > 0 || tried.rows.empty()) return kUnknown;
   std::vector<double> values;
   for (const auto* row : tried.rows) values.push_back(row->*member);

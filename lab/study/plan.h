@@ -56,7 +56,8 @@ struct PlannedRun {
 };
 
 // The runs that can be told already, in the order in which they are done: by experiment, then by seed, so that a study
-// that is stopped still holds whole pairs. Runs at chosen settings follow once all trials of their experiment have rows.
+// that is stopped still holds whole pairs. Runs at chosen settings follow once all trials of their experiment have
+// rows.
 [[nodiscard]] std::vector<PlannedRun> planned_runs(const Plan& plan, std::span<const report::StudyRow> rows);
 
 // How many runs the experiment comes to when all is done.

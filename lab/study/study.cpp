@@ -226,9 +226,9 @@ std::vector<Remaining> remaining(const Plan& plan, const std::vector<report::Stu
     }
     one.planned = std::max(one.planned, one.done);
     one.seconds = one.done == one.planned ? 0
-                  : one.done == 0         ? report::kUnknown
-                                          : one.seconds / static_cast<double>(one.done) *
-                                                static_cast<double>(one.planned - one.done);
+                  : one.done == 0
+                      ? report::kUnknown
+                      : one.seconds / static_cast<double>(one.done) * static_cast<double>(one.planned - one.done);
     result.push_back(one);
   }
   return result;

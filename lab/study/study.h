@@ -20,8 +20,8 @@ namespace anact::study {
 // at a time. Throws std::runtime_error that names the file and the system's reason; the file is then as it was.
 void append_row(const std::filesystem::path& folder, const report::StudyRow& row);
 
-// The rows that belong to the plan as it is now, under the plan's names of experiments and arms: a plan that was changed
-// keeps the rows of what was not.
+// The rows that belong to the plan as it is now, under the plan's names of experiments and arms: a plan that was
+// changed keeps the rows of what was not.
 [[nodiscard]] std::vector<report::StudyRow> rows_of(const Plan& plan, const std::vector<report::StudyRow>& rows);
 
 // How far a study is.

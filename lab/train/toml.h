@@ -1,10 +1,11 @@
 // Settings in TOML, for files that have settings in them besides their own contents.
 #pragma once
 
+#include <toml++/toml.h>
+
 #include <span>
 #include <string>
 #include <string_view>
-#include <toml++/toml.h>
 
 #include "train/config.h"
 
@@ -14,8 +15,8 @@ namespace anact::train {
 [[nodiscard]] toml::table parse_toml(std::string_view text, std::string_view source);
 [[noreturn]] void fail_at(std::string_view source, const toml::source_region& place, const std::string& what);
 
-// Takes over the settings in the sections of `table`, but for its members called `others`, which are the caller's. Throws
-// as apply_toml does.
+// Takes over the settings in the sections of `table`, but for its members called `others`, which are the caller's.
+// Throws as apply_toml does.
 void apply_sections(Config& config, const toml::table& table, std::string_view source,
                     std::span<const std::string_view> others);
 
