@@ -2,13 +2,15 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup configure build program demo test bench format format-check docs-check install clean
+.PHONY: help setup configure build program demo test bench evidence format format-check docs-check install clean
 .NOTPARALLEL:
 
 # Further arguments for the program that a target runs: make demo ARGS='--seeds 1', make test ARGS='-R math'.
 ARGS ?=
 # The folder that `make demo` writes; what it held before is replaced.
 DEMO_OUTPUT ?= runs/demo
+# How long `make evidence` works; 0: to the end, which takes days.
+MINUTES ?= 60
 # Where `make install` installs.
 PREFIX ?= /usr/local
 # Compilers and tests that run at once; by default as many as processors and memory allow.
@@ -18,6 +20,7 @@ help:
 	@echo "make demo          train with and without ANAct on handwritten digits, and write a report (minutes)"
 	@echo "make test          build and run all tests"
 	@echo "make bench         measure the speed; writes results/bench and the README's tables (twenty minutes)"
+	@echo "make evidence      work through the plans in studies/ for MINUTES=$(MINUTES), where the last call stopped; writes results/"
 	@echo "make setup         install what is missing: system packages, .venv with LibTorch, data"
 	@echo "make build         compile into build/; the program is build/anact"
 	@echo "make format        lay out the sources; make format-check only checks"
@@ -57,6 +60,9 @@ test: build
 
 bench: program
 	@scripts/bench.sh $(ARGS)
+
+evidence: program
+	@scripts/evidence.sh $(MINUTES)
 
 format: setup
 	@scripts/format.sh

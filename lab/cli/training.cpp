@@ -34,10 +34,9 @@ std::string default_output(const std::string& command) {
 }
 
 // What a run writes; the configuration last, so that an interrupted removal leaves what can be removed again.
-constexpr const char* kRunFiles[] = {
-    "report.html", "summary.csv",   "probe.csv",        "probe.html",  "runs.csv",    "correlations.csv",
-    "study.html",  "metrics.jsonl", "metrics.csv",      "log.txt",     "tensorboard", "checkpoints",
-    "weights",     "config.toml",   "environment.json", "status.json", "config.json"};
+constexpr const char* kRunFiles[] = {"report.html", "summary.csv",      "probe.csv",   "probe.html",  "metrics.jsonl",
+                                     "metrics.csv", "log.txt",          "tensorboard", "checkpoints", "weights",
+                                     "config.toml", "environment.json", "status.json", "config.json"};
 
 // Whether `folder` holds a run's configuration. Other programs have a config.json too.
 bool holds_run(const std::filesystem::path& folder) {
@@ -45,18 +44,7 @@ bool holds_run(const std::filesystem::path& folder) {
   const auto config = nlohmann::json::parse(io::read_file(folder / "config.json"), nullptr, false);
   if (!config.is_object() || !config.contains("schema")) return false;
   const auto command = config.value("command", nlohmann::json());
-  return command == "compare" || command == "train" || command == "probe" || command == "study";
-}
-
-// The runs of a study that has one for each depth.
-std::vector<std::filesystem::path> runs_below(const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> runs;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.is_directory() && entry.path().filename().string().starts_with("depth-") && holds_run(entry.path())) {
-      runs.push_back(entry.path());
-    }
-  }
-  return runs;
+  return command == "compare" || command == "train" || command == "probe";
 }
 
 void remove_run(const std::filesystem::path& folder) {
@@ -71,10 +59,14 @@ void remove_run(const std::filesystem::path& folder) {
 
 std::atomic<bool> stop = false;
 
-bool watch_training(const std::string& what, const std::filesystem::path& folder,
-                    const std::function<bool(train::Observer&)>& work) {
+void catch_signals() {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
+}
+
+bool watch_training(const std::string& what, const std::filesystem::path& folder,
+                    const std::function<bool(train::Observer&)>& work) {
+  catch_signals();
   std::cerr << what << "; into " << folder.string() << "\n";
   ProgressBar progress;
   bool whole = false;
@@ -106,16 +98,10 @@ std::filesystem::path prepare_folder(const TrainingOptions& options) {
                        "' is not empty; name another one, add --overwrite to replace the run in it, or go on with that "
                        "run by `anact train --resume`");
     }
-    const auto below = runs_below(folder);
-    if (!holds_run(folder) && below.empty()) {
+    if (!holds_run(folder)) {
       throw UsageError("the output folder '" + folder.string() + "' holds no run, so --overwrite leaves it alone");
     }
     remove_run(folder);
-    for (const auto& run : below) {
-      remove_run(run);
-      // What else is in it stays, and the folder then too.
-      fs::remove(run, error);
-    }
   }
   fs::create_directories(folder, error);
   if (error) throw std::runtime_error("cannot create the output folder '" + folder.string() + "': " + error.message());

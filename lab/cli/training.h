@@ -30,8 +30,9 @@ struct TrainingOptions {
   bool print_config = false;
 };
 
-// Becomes true at the first Ctrl-C within watch_training(); a second one ends the program.
+// Becomes true at the first Ctrl-C after catch_signals(); a second one ends the program.
 extern std::atomic<bool> stop;
+void catch_signals();
 
 // Says what is trained and where to, and does `work` under a progress bar, which is gone when this returns or throws.
 // Returns what `work` does: whether all runs ended.

@@ -136,6 +136,7 @@ Dataset parse(const std::shared_ptr<const char>& memory, std::uint64_t size, con
       .shape = {.channels = record.at("channels"), .height = record.at("height"), .width = record.at("width")},
       .class_names = record.at("class_names"),
       .train = {},
+      .validation = {},
       .test = {},
       .mean = record.at("mean"),
       .deviation = record.at("deviation"),
@@ -148,7 +149,8 @@ Dataset parse(const std::shared_ptr<const char>& memory, std::uint64_t size, con
   const auto values = static_cast<std::size_t>(dataset.shape.values());
   const auto samples = [&](std::uint64_t pixels, std::uint64_t labels, std::size_t count) {
     return Samples{.pixels = {reinterpret_cast<const std::uint8_t*>(memory.get() + pixels), count * values},
-                   .labels = {reinterpret_cast<const std::int32_t*>(memory.get() + labels), count}};
+                   .labels = {reinterpret_cast<const std::int32_t*>(memory.get() + labels), count},
+                   .images = {}};
   };
   dataset.train = samples(0, layout.train_labels, train);
   dataset.test = samples(layout.test_pixels, layout.test_labels, test);

@@ -135,7 +135,7 @@ std::string contact_sheet(const Dataset& dataset, const ContactSheetOptions& opt
 
   std::vector<std::uint8_t> changed(values);
   for (const auto index : choose(samples.size(), count, options.seed)) {
-    const auto pixels = samples.pixels.subspan(static_cast<std::size_t>(index) * values, values);
+    const auto pixels = samples.image(index, shape);
     const auto label = samples.labels[static_cast<std::size_t>(index)];
     const auto& name = dataset.class_names[static_cast<std::size_t>(label)];
     const auto add_image = [&](std::span<const std::uint8_t> image, const std::string& kind, const std::string& what) {

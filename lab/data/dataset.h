@@ -20,10 +20,16 @@ struct Shape {
 };
 
 struct Samples {
-  std::span<const std::uint8_t> pixels;  // samples x channels x height x width
-  std::span<const std::int32_t> labels;  // one a sample, from 0 to classes - 1
+  std::span<const std::uint8_t> pixels;       // images x channels x height x width
+  std::span<const std::int32_t> labels;       // one a sample, from 0 to classes - 1
+  std::span<const std::int64_t> images = {};  // which image each sample is; empty: sample i is image i
 
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(labels.size()); }
+  [[nodiscard]] std::span<const std::uint8_t> image(std::int64_t sample, const Shape& shape) const {
+    const auto at = images.empty() ? sample : images[static_cast<std::size_t>(sample)];
+    const auto values = static_cast<std::size_t>(shape.values());
+    return pixels.subspan(static_cast<std::size_t>(at) * values, values);
+  }
 };
 
 // Copies share the memory of the samples.
@@ -32,6 +38,7 @@ struct Dataset {
   Shape shape;
   std::vector<std::string> class_names;  // one a class
   Samples train;
+  Samples validation = {};  // training images that were split off for choices; empty unless they were
   Samples test;
   // Of each channel's pixels over the training images, in the pixels' own unit.
   std::vector<double> mean;

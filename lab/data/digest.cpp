@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <vector>
 
@@ -18,12 +19,31 @@ namespace {
 
 constexpr std::size_t kBlock = std::size_t{1} << 20;
 
+void check_algorithm(const std::string& algorithm) {
+  if (algorithm == "md5" || algorithm == "sha256") return;
+  throw std::invalid_argument("digest algorithm '" + algorithm + "'; expected md5 or sha256");
+}
+
+std::string hexadecimal(std::span<const unsigned char> bytes) {
+  std::string digits;
+  for (const unsigned char byte : bytes) digits += text::format("%02x", byte);
+  return digits;
+}
+
 }  // namespace
 
-std::string file_digest(const std::filesystem::path& path, const std::string& algorithm, const ByteProgress& progress) {
-  if (algorithm != "md5" && algorithm != "sha256") {
-    throw std::invalid_argument("digest algorithm '" + algorithm + "'; expected md5 or sha256");
+std::string text_digest(std::string_view text, const std::string& algorithm) {
+  check_algorithm(algorithm);
+  std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
+  std::size_t length = 0;
+  if (EVP_Q_digest(nullptr, algorithm.c_str(), nullptr, text.data(), text.size(), bytes.data(), &length) != 1) {
+    throw std::runtime_error("this OpenSSL does not do " + algorithm);
   }
+  return hexadecimal({bytes.data(), length});
+}
+
+std::string file_digest(const std::filesystem::path& path, const std::string& algorithm, const ByteProgress& progress) {
+  check_algorithm(algorithm);
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), &std::fclose);
   if (!file) throw std::runtime_error("cannot open " + quote_path(path) + ": " + std::strerror(errno));
   const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
@@ -47,9 +67,7 @@ std::string file_digest(const std::filesystem::path& path, const std::string& al
   std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
   unsigned length = 0;
   EVP_DigestFinal_ex(context.get(), bytes.data(), &length);
-  std::string digits;
-  for (unsigned i = 0; i < length; ++i) digits += text::format("%02x", bytes[i]);
-  return digits;
+  return hexadecimal({bytes.data(), length});
 }
 
 void check_digest(const std::filesystem::path& path, const Digest& expected, const ByteProgress& progress) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace anact::data {
 
@@ -16,6 +17,9 @@ struct Digest {
   std::string algorithm;  // md5 or sha256
   std::string value;      // hexadecimal, in lower case
 };
+
+// The text's digest in lower-case hexadecimal. Throws std::invalid_argument for another algorithm.
+[[nodiscard]] std::string text_digest(std::string_view text, const std::string& algorithm);
 
 // The file's digest in lower-case hexadecimal. Throws std::invalid_argument for another algorithm and
 // std::runtime_error that names the file and the system's reason.

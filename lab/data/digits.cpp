@@ -10,12 +10,14 @@
 #include <vector>
 
 #include "data/gzip.h"
+#include "data/shrink.h"
 #include "data/source.h"
 
 namespace anact::data {
 namespace {
 
-constexpr std::size_t kPixels = 64;
+constexpr std::int64_t kSide = 8;
+constexpr std::size_t kPixels = kSide * kSide;
 constexpr int kLargestPixel = 16;
 constexpr int kClasses = 10;
 constexpr std::size_t kImages = 1797;
@@ -71,7 +73,9 @@ std::vector<std::size_t> permutation() {
 
 }  // namespace
 
-Dataset load_digits(const std::filesystem::path& path) {
+Dataset load_digits(const std::filesystem::path& path, std::int64_t size) {
+  Shape shape{.channels = 1, .height = kSide, .width = kSide};
+  if (size != 0) check_size("digits", shape, size);
   const std::string content = read_gzip(path, std::size_t{1} << 24, "more than 16 MiB; the digits take 0.3 MiB");
   std::vector<Digit> digits;
   for (const auto line : split_lines(content)) {
@@ -87,20 +91,28 @@ Dataset load_digits(const std::filesystem::path& path) {
   const auto order = permutation();
   const auto storage = std::make_shared<Storage>();
   const auto append = [&](std::size_t index) {
-    storage->pixels.insert(storage->pixels.end(), digits[index].pixels.begin(), digits[index].pixels.end());
+    std::vector<std::uint8_t> pixels(digits[index].pixels.begin(), digits[index].pixels.end());
+    if (size != 0) {
+      const auto whole = std::exchange(pixels, std::vector<std::uint8_t>(static_cast<std::size_t>(size * size)));
+      shrink(shape, whole, size, pixels);
+    }
+    storage->pixels.insert(storage->pixels.end(), pixels.begin(), pixels.end());
     storage->labels.push_back(digits[index].label);
   };
   // The training images first.
   for (std::size_t i = kTestImages; i < kImages; ++i) append(order[i]);
   for (std::size_t i = 0; i < kTestImages; ++i) append(order[i]);
+  if (size != 0) shape.height = shape.width = size;
   constexpr std::size_t kTrainImages = kImages - kTestImages;
+  const auto split = kTrainImages * static_cast<std::size_t>(shape.values());
   const std::span<const std::uint8_t> pixels = storage->pixels;
   const std::span<const std::int32_t> labels = storage->labels;
   Dataset dataset{.name = "digits",
-                  .shape = {.channels = 1, .height = 8, .width = 8},
+                  .shape = shape,
                   .class_names = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"},
-                  .train = {pixels.first(kTrainImages * kPixels), labels.first(kTrainImages)},
-                  .test = {pixels.subspan(kTrainImages * kPixels), labels.subspan(kTrainImages)},
+                  .train = {.pixels = pixels.first(split), .labels = labels.first(kTrainImages), .images = {}},
+                  .validation = {},
+                  .test = {.pixels = pixels.subspan(split), .labels = labels.subspan(kTrainImages), .images = {}},
                   .mean = {},
                   .deviation = {},
                   .source = path.string(),

@@ -103,8 +103,15 @@ Loader::Implementation::Implementation(Dataset dataset, const Samples& samples, 
   check("prefetch", options_.prefetch, 1, kMostBatches);
   validate(options_.augmentation, dataset_.shape);
   const auto channels = static_cast<std::size_t>(dataset_.shape.channels);
+  const auto values = static_cast<std::size_t>(dataset_.shape.values());
+  const auto images = values > 0 ? samples_.pixels.size() / values : 0;
+  const bool there = samples_.images.empty() ? images == samples_.labels.size()
+                                             : samples_.images.size() == samples_.labels.size() &&
+                                                   std::ranges::all_of(samples_.images, [&](std::int64_t image) {
+                                                     return image >= 0 && static_cast<std::size_t>(image) < images;
+                                                   });
   if (dataset_.mean.size() != channels || dataset_.deviation.size() != channels ||
-      static_cast<std::int64_t>(samples_.pixels.size()) != samples_.size() * dataset_.shape.values()) {
+      samples_.pixels.size() != images * values || !there) {
     throw std::invalid_argument("samples: they are not of the shape of the data set " + dataset_.name);
   }
   tables_.resize(channels);
@@ -113,7 +120,8 @@ Loader::Implementation::Implementation(Dataset dataset, const Samples& samples, 
     // A channel that never changes is only shifted.
     const auto deviation = dataset_.deviation[channel] > 0 ? static_cast<float>(dataset_.deviation[channel]) : 1.0f;
     for (std::size_t value = 0; value < 256; ++value) {
-      tables_[channel][value] = (static_cast<float>(value) - mean) / deviation;
+      const auto standardized = (static_cast<float>(value) - mean) / deviation;
+      tables_[channel][value] = static_cast<float>(options_.scale) * standardized + static_cast<float>(options_.shift);
     }
   }
   // One is in use while the others are made.
@@ -234,8 +242,7 @@ void Loader::Implementation::make(std::int64_t batch, Slot& slot, std::uint64_t 
                               std::to_string(samples_.size()));
     }
     auto* const image = slot.images.data() + i * values;
-    augment(options_.augmentation, shape, colour_, seed_, epoch_, index, samples_.pixels.data() + index * values,
-            image);
+    augment(options_.augmentation, shape, colour_, seed_, epoch_, index, samples_.image(index, shape).data(), image);
     slot.labels[static_cast<std::size_t>(i)] = samples_.labels[static_cast<std::size_t>(index)];
     if (!mixing) standardize(image, inputs + i * values);
   }

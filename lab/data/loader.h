@@ -17,11 +17,15 @@ struct LoaderOptions {
   int prefetch = 4;  // batches made ahead, at least 1
   Augmentation augmentation = {};
   bool channels_last = false;  // inputs are samples x height x width x channels in memory
+  // Inputs are `scale` times the standardized pixels, plus `shift`.
+  double scale = 1;
+  double shift = 0;
 };
 
 // What one step takes. The memory is the loader's, until the next call of next() or start().
 struct Batch {
-  // float32: each pixel minus its channel's mean over the training images, divided by the deviation. 64-byte aligned.
+  // float32: each pixel minus its channel's mean over the training images, divided by the deviation; then by the
+  // options' scale and shift. 64-byte aligned.
   std::span<const float> inputs;
   std::span<const std::int64_t> labels;
   // The labels of the samples that mixup or cutmix mixed in; empty when this batch is not mixed.

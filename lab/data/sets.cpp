@@ -10,6 +10,7 @@
 #include "data/digits.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
+#include "data/shrink.h"
 #include "data/tiny_imagenet.h"
 #include "math/names.h"
 #include "text/words.h"
@@ -34,7 +35,10 @@ std::filesystem::path environment_path(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-Source make_source(std::string_view name, const std::filesystem::path& path, std::int64_t image_size) {
+constexpr std::int64_t kFolderSize = 64;
+
+// A set whose images have one size.
+Source sized_source(std::string_view name, const std::filesystem::path& path) {
   if (name == "mnist") return idx_source("mnist", path, {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"});
   if (name == "fashion-mnist") {
     return idx_source(
@@ -43,8 +47,13 @@ Source make_source(std::string_view name, const std::filesystem::path& path, std
   }
   if (name == "cifar10") return cifar10_source(path);
   if (name == "cifar100") return cifar100_source(path);
-  if (name == "tiny-imagenet") return tiny_imagenet_source(path);
-  return folder_source(path, image_size);
+  return tiny_imagenet_source(path);
+}
+
+Source make_source(std::string_view name, const std::filesystem::path& path, std::int64_t image_size) {
+  if (name == "folder") return folder_source(path, image_size == 0 ? kFolderSize : image_size);
+  auto source = sized_source(name, path);
+  return image_size == 0 ? source : shrunk(std::move(source), image_size);
 }
 
 }  // namespace
@@ -80,7 +89,7 @@ Dataset open(std::string_view name, const OpenOptions& options) {
     throw std::invalid_argument("the data set '" + std::string(name) + "' can be anywhere: --data-path names it");
   }
   const auto path = options.path.empty() ? find_path(set) : options.path;
-  if (set.name == "digits") return load_digits(path);
+  if (set.name == "digits") return load_digits(path, options.image_size);
   if (!std::filesystem::is_directory(path)) {
     throw std::runtime_error("'" + path.string() + "': expected the folder of the data set " + std::string(name));
   }

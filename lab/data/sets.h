@@ -32,8 +32,10 @@ struct SetInfo {
 struct OpenOptions {
   // The set's own folder, or for the digits the file; empty: looked for in data_folders().
   std::filesystem::path path;
-  std::filesystem::path cache;   // the folder of the cache; empty: cache_folder()
-  std::int64_t image_size = 64;  // of the set `folder`: its images are scaled and cropped to this square
+  std::filesystem::path cache;  // the folder of the cache; empty: cache_folder()
+  // The side of the images, which are shrunk to it by area; of the set `folder`, whose images are scaled and cropped to
+  // this square. 0: the set's own, for `folder` 64.
+  std::int64_t image_size = 0;
   std::function<void(std::int64_t done, std::int64_t of)> progress;  // while images are decoded; may be empty
 };
 

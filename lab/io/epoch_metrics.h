@@ -12,6 +12,8 @@ struct EpochMetrics {
   std::optional<double> learning_rate;  // of the epoch's last step
   std::optional<double> train_loss;
   std::optional<double> train_accuracy;
+  std::optional<double> validation_loss;  // where images were split off
+  std::optional<double> validation_accuracy;
   double test_loss = 0;
   double test_accuracy = 0;
   std::optional<double> test_top5;  // the label among the five largest logits
@@ -48,6 +50,10 @@ inline constexpr std::array kMetrics = std::to_array<Metric>({
     {"train_loss", &EpochMetrics::train_loss, Presence::trained, Unit::nats, "Training loss", "train/loss"},
     {"train_accuracy", &EpochMetrics::train_accuracy, Presence::trained, Unit::fraction, "Training accuracy",
      "train/accuracy"},
+    {"validation_loss", &EpochMetrics::validation_loss, Presence::newer, Unit::nats, "Validation loss",
+     "validation/loss"},
+    {"validation_accuracy", &EpochMetrics::validation_accuracy, Presence::newer, Unit::fraction, "Validation accuracy",
+     "validation/accuracy"},
     {"test_loss", &EpochMetrics::test_loss, Presence::always, Unit::nats, "Test loss", "test/loss"},
     {"test_accuracy", &EpochMetrics::test_accuracy, Presence::always, Unit::fraction, "Accuracy", "test/accuracy"},
     {"test_top5", &EpochMetrics::test_top5, Presence::newer, Unit::fraction, "Top 5", "test/top5"},

@@ -352,8 +352,9 @@ std::string arms_html(const Run& run) {
   return "<h2>All arms</h2>\n" + table_html(table, "All arms") +
          page::note(
              "Seeds: runs that completed. Accuracy: on the test data after the last epoch, ± the half width of its "
-             "95 % interval (Student’s t over the seeds). Best: the mean of each seed’s best epoch, chosen on the test "
-             "data, so it flatters. Top 5: the label is among the five largest outputs, after the last epoch. "
+             "95 % interval (Student’s t over the seeds). Best: the mean of each seed’s best epoch, chosen on " +
+             std::string(has_validation(run) ? "the validation data. " : "the test data, so it flatters. ") +
+             "Top 5: the label is among the five largest outputs, after the last epoch. "
              "Difference: in accuracy to the baseline, paired by seed; ▲ above and ▼ below it by "
              "more than the 95 % interval. s/epoch: the median, training only.");
 }
@@ -386,9 +387,19 @@ std::string metric_text(const io::Metric& metric, const Epoch& epoch) {
   return "";
 }
 
+// A training without validation images has no columns for them.
+bool is_measured(const Run& run, const io::Metric& metric) {
+  return std::ranges::any_of(run.trials, [&](const Trial& trial) {
+    return std::ranges::any_of(trial.epochs, [&](const Epoch& epoch) { return metric.of(epoch).has_value(); });
+  });
+}
+
 std::string seeds_html(const Run& run) {
   page::Table table{{{"Arm", true}, {"Seed"}, {"Outcome", true}, {"Last epoch"}, {"Best, %"}}, {}};
-  for (const auto& metric : io::kMetrics) {
+  std::vector<io::Metric> metrics;
+  std::ranges::copy_if(io::kMetrics, std::back_inserter(metrics),
+                       [&](const io::Metric& metric) { return is_measured(run, metric); });
+  for (const auto& metric : metrics) {
     table.columns.push_back({std::string(metric.title) + (metric.unit == io::Unit::fraction ? ", %" : "")});
   }
   table.columns.push_back({"Batches refused"});
@@ -402,15 +413,16 @@ std::string seeds_html(const Run& run) {
       const Epoch& last = trial.epochs.back();
       row.push_back({std::to_string(last.epoch)});
       row.push_back({percent(best_accuracy(trial))});
-      for (const auto& metric : io::kMetrics) row.push_back({metric_text(metric, last)});
+      for (const auto& metric : metrics) row.push_back({metric_text(metric, last)});
     }
     row.push_back({std::to_string(trial.skipped_batches)});
     table.rows.push_back(std::move(row));
   }
   return "<details>\n<summary>Every run</summary>\n" + table_html(table, "Every run") +
-         page::note(
-             "As the last epoch has it. Best: the best test accuracy of any epoch. Seconds: training only; waited: of "
-             "these, for data.") +
+         page::note("As the last epoch has it. Best: the test accuracy of the best epoch, chosen on the " +
+                    std::string(has_validation(run) ? "validation" : "test") +
+                    " data. Seconds: training only; waited: of "
+                    "these, for data.") +
          "</details>\n";
 }
 

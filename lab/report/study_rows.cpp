@@ -56,7 +56,7 @@ constexpr std::array kColumns = std::to_array<Column>({
 
 // Digits after which the numbers of a row are as good as exact, and those of a curve are enough to draw it.
 constexpr int kDigits = 9;
-constexpr int kCurveDigits = 6;
+constexpr int kCurveDigits = 4;
 
 std::string number_text(double value, int digits) { return std::isnan(value) ? "" : page::significant(value, digits); }
 
@@ -188,7 +188,7 @@ std::vector<Tried> tried(std::span<const StudyRow> rows, std::string_view experi
   for (const auto& row : rows) {
     if (row.experiment != experiment || row.arm != arm) continue;
     auto found = std::ranges::find(result, row.setting, &Tried::setting);
-    if (found == result.end()) found = result.insert(found, Tried{.setting = row.setting, .rows = {}});
+    if (found == result.end()) found = result.insert(found, {row.setting, {}, 0});
     found->rows.push_back(&row);
     found->diverged += row.diverged;
   }
@@ -201,7 +201,7 @@ std::optional<TrialSetting> choose(std::span<const Tried> tried, std::uint64_t f
   std::optional<TrialSetting> best;
   double best_accuracy = 0;
   for (const auto& one : tried) {
-    Tried of_trials{.setting = one.setting, .rows = {}};
+    Tried of_trials{one.setting, {}, 0};
     for (const auto* row : one.rows) {
       if (row->seed < first_seed || row->seed - first_seed >= seeds) continue;
       of_trials.rows.push_back(row);

@@ -64,7 +64,7 @@ struct StudyRow {
 // The first line of rows.csv, with its end.
 [[nodiscard]] std::string study_header();
 
-// A row of it, with its end; parse_study_rows() reads the same numbers back, curves to six digits.
+// A row of it, with its end; parse_study_rows() reads the same numbers back, curves to four digits.
 [[nodiscard]] std::string to_csv(const StudyRow& row);
 
 // `source` is what errors call the text. A last line without its end is what a killed program leaves, and is passed

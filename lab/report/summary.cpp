@@ -60,7 +60,14 @@ std::string points(const Difference& difference) {
 }  // namespace
 
 double best_accuracy(const Trial& trial) {
-  return std::ranges::max_element(trial.epochs, {}, &Epoch::test_accuracy)->test_accuracy;
+  const auto deciding = [](const Epoch& epoch) { return epoch.validation_accuracy.value_or(epoch.test_accuracy); };
+  return std::ranges::max_element(trial.epochs, {}, deciding)->test_accuracy;
+}
+
+bool has_validation(const Run& run) {
+  return std::ranges::any_of(run.trials, [](const Trial& trial) {
+    return std::ranges::any_of(trial.epochs, [](const Epoch& epoch) { return epoch.validation_accuracy.has_value(); });
+  });
 }
 
 std::vector<Row> summarize(const Run& run) {

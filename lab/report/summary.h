@@ -27,8 +27,12 @@ struct Row {
   std::string no_difference;                // why there is none
 };
 
-// Of the epochs that the run has, at least one, the best test accuracy.
+// The test accuracy of the best epoch of those that the run has, at least one: the one with the best validation
+// accuracy where there is one, else with the best test accuracy, which flatters.
 [[nodiscard]] double best_accuracy(const Trial& trial);
+
+// Whether best epochs were chosen on validation images.
+[[nodiscard]] bool has_validation(const Run& run);
 
 [[nodiscard]] std::vector<Row> summarize(const Run& run);
 

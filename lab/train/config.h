@@ -23,9 +23,14 @@ struct Config {
   // [data]
   std::string data = "digits";
   std::string data_path;
-  std::int64_t image_size = 64;
+  std::int64_t image_size = 0;
   std::int64_t train_samples = 0;
   std::int64_t test_samples = 0;
+  double validation = 0;
+  std::int64_t subset_seed = 0;
+  double input_scale = 1;
+  double input_shift = 0;
+  std::int64_t relabel_after = 0;
   // [augmentation]
   std::int64_t crop_padding = 0;
   bool flip = false;
@@ -41,6 +46,7 @@ struct Config {
   std::int64_t blocks = 2;
   bool batch_norm = false;
   std::string stem = "cifar";
+  double weight_scale = 1;
   std::string weights;
   // [training]
   std::int64_t epochs = 12;

@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "data/sets.h"
+#include "data/subset.h"
 #include "io/atomic_file.h"
 #include "text/words.h"
 #include "train/environment.h"
@@ -20,13 +21,6 @@ namespace anact::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-data::Samples first(const data::Samples& samples, std::int64_t count, std::int64_t values) {
-  if (count == 0 || count >= samples.size()) return samples;
-  const auto wanted = static_cast<std::size_t>(count);
-  return {.pixels = samples.pixels.first(wanted * static_cast<std::size_t>(values)),
-          .labels = samples.labels.first(wanted)};
-}
 
 nlohmann::ordered_json value_of(const Config& config, const Setting& setting) {
   return std::visit(
@@ -64,9 +58,10 @@ nlohmann::ordered_json description(const Config& config, const std::vector<Arm>&
   for (std::int64_t i = 0; i < config.seeds; ++i) seeds.push_back(config.first_seed + i);
   auto data = section(config, "data");
   // Where they lie is the machine's matter, and how many there are follows.
-  for (const char* name : {"path", "train_samples", "test_samples"}) data.erase(name);
+  for (const char* name : {"path", "train_samples", "test_samples", "validation"}) data.erase(name);
   data["name"] = dataset.name;
   data["train"] = dataset.train.size();
+  if (dataset.validation.size() > 0) data["validation"] = dataset.validation.size();
   data["test"] = dataset.test.size();
   data["image"] = std::to_string(dataset.shape.channels) + "x" + std::to_string(dataset.shape.height) + "x" +
                   std::to_string(dataset.shape.width);
@@ -183,9 +178,10 @@ nlohmann::ordered_json read_json(const std::filesystem::path& path) {
 data::Dataset open_dataset(const Config& config, const std::function<void(std::int64_t, std::int64_t)>& progress) {
   auto dataset = data::open(
       config.data, {.path = config.data_path, .cache = {}, .image_size = config.image_size, .progress = progress});
-  dataset.train = first(dataset.train, config.train_samples, dataset.shape.values());
-  dataset.test = first(dataset.test, config.test_samples, dataset.shape.values());
-  return dataset;
+  return data::subset(std::move(dataset), {.train = config.train_samples,
+                                           .test = config.test_samples,
+                                           .validation = config.validation,
+                                           .seed = static_cast<std::uint64_t>(config.subset_seed)});
 }
 
 bool train(const Config& config, const Invocation& invocation, const data::Dataset& dataset,

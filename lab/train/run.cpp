@@ -61,7 +61,9 @@ data::LoaderOptions loader_options(const Config& config, bool training) {
   data::LoaderOptions options{.batch_size = training ? config.batch_size : kEvaluationBatch,
                               .workers = static_cast<int>(config.workers),
                               .augmentation = {},
-                              .channels_last = config.channels_last};
+                              .channels_last = config.channels_last,
+                              .scale = config.input_scale,
+                              .shift = config.input_shift};
   if (training) options.augmentation = config.augmentation();
   return options;
 }
@@ -90,6 +92,12 @@ void to_channels_last(torch::nn::Module& network) {
   for (auto& parameter : network.parameters()) {
     if (parameter.dim() == 4) parameter.set_data(parameter.detach().contiguous(torch::MemoryFormat::ChannelsLast));
   }
+}
+
+void scale_weights(models::Network& network, double factor) {
+  const torch::NoGradGuard no_grad;
+  const auto parameters = network.named_parameters();
+  for (const auto& path : network.main_path()) parameters[path + ".weight"].mul_(factor);
 }
 
 bool parameters_finite(const torch::nn::Module& module) {
@@ -131,6 +139,7 @@ Run::Run(const RunContext& context, const Arm& arm, std::int64_t seed, std::size
       device_(config_.device == "cuda" ? torch::kCUDA : torch::kCPU),
       network_(models::make_network(network_options(config_, context.dataset, arm))),
       training_(context.dataset, context.dataset.train, loader_options(config_, true)),
+      validation_(context.dataset, context.dataset.validation, loader_options(config_, false)),
       test_(context.dataset, context.dataset.test, loader_options(config_, false)),
       samples_(samples_per_epoch(context.dataset.train.size(), config_.batch_size)),
       schedule_(make_schedule(config_, arm.learning_rate.value_or(config_.learning_rate), samples_)) {
@@ -139,6 +148,7 @@ Run::Run(const RunContext& context, const Arm& arm, std::int64_t seed, std::size
   progress_.epochs = config_.epochs;
   progress_.steps = schedule_.steps;
   network_->initialize(arm.weights(), generator(seed, Purpose::weights));
+  if (config_.weight_scale != 1) scale_weights(*network_, config_.weight_scale);
   if (!config_.weights.empty()) load_network(*network_, config_.weights);
   if (config_.channels_last) to_channels_last(*network_);
   network_->to(device_);
@@ -181,7 +191,8 @@ bool Run::train(RunFolder& out) {
                                               resumed_ ? std::optional(state_.events) : std::nullopt);
   }
   if (resumed_) {
-    evaluation_ = evaluate();
+    progress_.epoch = state_.epoch;
+    evaluation_ = evaluate(test_, context_.dataset.test);
     progress_.test_accuracy = evaluation_.accuracy;
   } else {
     record_epoch(0);
@@ -295,9 +306,10 @@ void Run::train_step(const Tensors& batch) {
       logits = network_->forward(part.inputs);
     }
     logits = logits.to(torch::kFloat);
-    auto loss = cross_entropy(logits, part.labels, options);
+    const auto labels = labels_of(part.labels);
+    auto loss = cross_entropy(logits, labels, options);
     if (part.mixed_labels.defined()) {
-      loss = part.weight * loss + (1 - part.weight) * cross_entropy(logits, part.mixed_labels, options);
+      loss = part.weight * loss + (1 - part.weight) * cross_entropy(logits, labels_of(part.mixed_labels), options);
     }
     const double share = static_cast<double>(part.size()) / static_cast<double>(batch.size());
     const double value = loss.item<double>();
@@ -305,7 +317,7 @@ void Run::train_step(const Tensors& batch) {
     if (!std::isfinite(progress_.loss)) return;
     if (i == 0) optimizer_->zero_grad();
     (parts == 1 ? loss : loss * share).backward();
-    right += correct(logits.detach(), part.labels);
+    right += correct(logits.detach(), labels);
   }
   if (config_.clip_norm > 0) optimizer_->clip_gradients(config_.clip_norm);
   optimizer_->step(learning_rate(state_.step - 1));
@@ -325,12 +337,17 @@ void Run::log_step(std::int64_t epoch) {
   scalar("step/learning_rate", state_.step, rate);
 }
 
-Run::Evaluation Run::evaluate() {
+torch::Tensor Run::labels_of(const torch::Tensor& labels) const {
+  if (config_.relabel_after == 0 || progress_.epoch <= config_.relabel_after) return labels;
+  return (labels + 1).remainder(context_.dataset.classes());
+}
+
+Run::Evaluation Run::evaluate(data::Loader& loader, const data::Samples& samples) {
   const torch::NoGradGuard no_grad;
   network_->eval();
-  test_.start(0, 0, in_order(context_.dataset.test.size()));
+  loader.start(0, 0, in_order(samples.size()));
   Evaluation result;
-  while (const auto* batch = test_.next()) {
+  while (const auto* batch = loader.next()) {
     const auto tensors = to_tensors(*batch, context_.dataset.shape, config_.channels_last, device_);
     torch::Tensor logits;
     {
@@ -338,21 +355,26 @@ Run::Evaluation Run::evaluate() {
       logits = network_->forward(tensors.inputs);
     }
     logits = logits.to(torch::kFloat);
-    const auto loss = torch::nn::functional::cross_entropy(logits, tensors.labels).item<double>();
+    const auto labels = labels_of(tensors.labels);
+    const auto loss = torch::nn::functional::cross_entropy(logits, labels).item<double>();
     result.loss += loss * static_cast<double>(tensors.size());
-    result.accuracy += correct(logits, tensors.labels);
-    result.top5 += correct_among_five(logits, tensors.labels);
+    result.accuracy += correct(logits, labels);
+    result.top5 += correct_among_five(logits, labels);
   }
   network_->train();
-  const auto samples = static_cast<double>(context_.dataset.test.size());
-  result.loss /= samples;
-  result.accuracy /= samples;
-  result.top5 /= samples;
+  const auto count = static_cast<double>(samples.size());
+  result.loss /= count;
+  result.accuracy /= count;
+  result.top5 /= count;
   return result;
 }
 
 void Run::record_epoch(std::int64_t epoch) {
-  evaluation_ = evaluate();
+  evaluation_ = evaluate(test_, context_.dataset.test);
+  std::optional<Evaluation> validation;
+  if (context_.dataset.validation.size() > 0) validation = evaluate(validation_, context_.dataset.validation);
+  // What choices are made by.
+  const double deciding = validation ? validation->accuracy : evaluation_.accuracy;
   if (!std::isfinite(evaluation_.loss)) {
     diverge(epoch, "the test loss is " + io::number(evaluation_.loss).get<std::string>());
     return;
@@ -361,6 +383,10 @@ void Run::record_epoch(std::int64_t epoch) {
   const double rate = learning_rate(std::max<std::int64_t>(0, state_.step - 1));
   io::EpochMetrics metrics;
   metrics.learning_rate = rate;
+  if (validation) {
+    metrics.validation_loss = validation->loss;
+    metrics.validation_accuracy = validation->accuracy;
+  }
   metrics.test_loss = evaluation_.loss;
   metrics.test_accuracy = evaluation_.accuracy;
   metrics.test_top5 = evaluation_.top5;
@@ -378,8 +404,8 @@ void Run::record_epoch(std::int64_t epoch) {
     scalar("train/images_per_second", epoch, samples / state_.seconds);
     line += text::format(" train_loss=%.6f train_acc=%.4f images/s=%.1f waited=%.2f%% seconds=%.1f", loss, accuracy,
                          samples / state_.seconds, 100 * state_.seconds_waited / state_.seconds, state_.seconds);
-    if (config_.save_weights && evaluation_.accuracy > state_.best_accuracy) save_weights("best");
-    state_.best_accuracy = std::max(state_.best_accuracy, evaluation_.accuracy);
+    if (config_.save_weights && deciding > state_.best_accuracy) save_weights("best");
+    state_.best_accuracy = std::max(state_.best_accuracy, deciding);
   }
   nlohmann::json members{{"epoch", epoch}, {"step", state_.step}};
   for (const auto& metric : io::kMetrics) {
@@ -389,6 +415,7 @@ void Run::record_epoch(std::int64_t epoch) {
     if (!metric.tag.empty()) scalar(metric.tag, epoch, *value);
   }
   out_->event(event("epoch", members));
+  if (validation) line += text::format(" val_loss=%.6f val_acc=%.4f", validation->loss, validation->accuracy);
   line += text::format(" test_loss=%.6f test_acc=%.4f test_top5=%.4f", evaluation_.loss, evaluation_.accuracy,
                        evaluation_.top5);
   out_->log(line);

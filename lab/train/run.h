@@ -61,7 +61,9 @@ class Run {
   [[nodiscard]] bool train_epoch(std::int64_t epoch);
   void train_step(const Tensors& batch);
   void log_step(std::int64_t epoch);
-  [[nodiscard]] Evaluation evaluate();
+  [[nodiscard]] Evaluation evaluate(data::Loader& loader, const data::Samples& samples);
+  // The labels as they are in the epoch under way, or the one that ended last.
+  [[nodiscard]] torch::Tensor labels_of(const torch::Tensor& labels) const;
   void record_epoch(std::int64_t epoch);
   void save_weights(const char* name) const;
   void save_checkpoint();
@@ -79,6 +81,7 @@ class Run {
   std::shared_ptr<models::Network> network_;
   std::unique_ptr<Optimizer> optimizer_;
   data::Loader training_;
+  data::Loader validation_;
   data::Loader test_;
   std::int64_t samples_;  // of an epoch
   Schedule schedule_;

@@ -15,6 +15,9 @@ bool is_mlp(const Config& config) { return config.model == "mlp"; }
 bool is_cnn(const Config& config) { return config.model == "cnn"; }
 bool is_resnet(const Config& config) { return config.model.starts_with("resnet"); }
 bool is_plain(const Config& config) { return !is_resnet(config); }
+bool is_drawn(const Config& config) {
+  return config.train_samples > 0 || config.test_samples > 0 || config.validation > 0;
+}
 bool is_sgd(const Config& config) { return config.optimizer == "sgd"; }
 bool is_adamw(const Config& config) { return config.optimizer == "adamw"; }
 bool by_steps(const Config& config) { return config.schedule == "step"; }
@@ -30,12 +33,25 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"data", "name", "--data", &Config::data, "Data set, one of `anact data list`", always},
     {"data", "path", "--data-path", &Config::data_path, "Its folder, for the digits its file; empty: looked for",
      [](const Config& c) { return !c.data_path.empty(); }},
-    {"data", "image_size", "--image-size", &Config::image_size, "Side of the images of the set `folder`, in pixels",
-     [](const Config& c) { return c.data == "folder"; }},
-    {"data", "train_samples", "--train-samples", &Config::train_samples, "Use the first ones only; 0: all",
+    {"data", "image_size", "--image-size", &Config::image_size,
+     "Side of the images, which are shrunk to it by area; 0: the set's own, for `folder` 64",
+     [](const Config& c) { return c.image_size > 0 || c.data == "folder"; }},
+    {"data", "train_samples", "--train-samples", &Config::train_samples,
+     "Train on so many, drawn at random with each class's share; 0: on all",
      [](const Config& c) { return c.train_samples > 0; }},
-    {"data", "test_samples", "--test-samples", &Config::test_samples, "Use the first ones only; 0: all",
+    {"data", "test_samples", "--test-samples", &Config::test_samples, "Test on so many, drawn likewise; 0: on all",
      [](const Config& c) { return c.test_samples > 0; }},
+    {"data", "validation", "--validation", &Config::validation,
+     "Share of the training images that is split off, for choices; 0: none",
+     [](const Config& c) { return c.validation > 0; }},
+    {"data", "subset_seed", "--subset-seed", &Config::subset_seed, "Seed of these draws", is_drawn},
+    {"data", "input_scale", "--input-scale", &Config::input_scale, "What the standardized inputs are multiplied by",
+     [](const Config& c) { return c.input_scale != 1; }},
+    {"data", "input_shift", "--input-shift", &Config::input_shift, "What is then added to them, in deviations",
+     [](const Config& c) { return c.input_shift != 0; }},
+    {"data", "relabel_after", "--relabel-after", &Config::relabel_after,
+     "After so many epochs each class takes the next one's label; 0: never",
+     [](const Config& c) { return c.relabel_after > 0; }},
 
     {"augmentation", "crop_padding", "--crop-padding", &Config::crop_padding,
      "Random crop out of the image with so many pixels around it", [](const Config& c) { return c.crop_padding != 0; }},
@@ -58,6 +74,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"model", "batch_norm", "--batch-norm", &Config::batch_norm, "mlp, cnn: BatchNorm before each activation",
      is_plain},
     {"model", "stem", "--stem", &Config::stem, "resnet18, 34, 50: cifar, tiny-imagenet or imagenet", is_resnet},
+    {"model", "weight_scale", "--weight-scale", &Config::weight_scale,
+     "What the initial weights are multiplied by, those of the last layer excepted",
+     [](const Config& c) { return c.weight_scale != 1; }},
     {"model", "weights", "--weights", &Config::weights, "A safetensors file to begin from, or a checkpoint",
      [](const Config& c) { return !c.weights.empty(); }},
 

@@ -1,6 +1,6 @@
 // A configuration as TOML.
 
-#include <toml++/toml.h>
+#include "train/toml.h"
 
 #include <algorithm>
 #include <cmath>
@@ -88,11 +88,6 @@ bool take(const toml::node& node, Value& value) {
   }
 }
 
-[[noreturn]] void fail_at(std::string_view source, const toml::source_region& place, const std::string& what) {
-  throw std::invalid_argument("'" + std::string(source) + "', line " + std::to_string(place.begin.line) + ", column " +
-                              std::to_string(place.begin.column) + ": " + what);
-}
-
 const Setting* find_setting(std::string_view section, std::string_view name) {
   const auto table = settings();
   const auto found = std::ranges::find_if(
@@ -122,28 +117,33 @@ std::string to_toml(const Config& config) {
   return text;
 }
 
-void apply_toml(Config& config, std::string_view text, std::string_view source) {
-  toml::table file;
+toml::table parse_toml(std::string_view text, std::string_view source) {
   try {
-    file = toml::parse(text);
+    return toml::parse(text);
   } catch (const toml::parse_error& error) {
     fail_at(source, error.source(), std::string(error.description()));
   }
-  if (const auto preset = file["experiment"]["preset"].value<std::string>(); preset && !preset->empty()) {
-    try {
-      apply_preset(config, *preset);
-    } catch (const std::invalid_argument& error) {
-      fail_at(source, file["experiment"]["preset"].node()->source(), error.what());
-    }
-  }
+}
+
+void fail_at(std::string_view source, const toml::source_region& place, const std::string& what) {
+  throw std::invalid_argument("'" + std::string(source) + "', line " + std::to_string(place.begin.line) + ", column " +
+                              std::to_string(place.begin.column) + ": " + what);
+}
+
+void apply_sections(Config& config, const toml::table& file, std::string_view source,
+                    std::span<const std::string_view> others) {
   std::vector<std::string_view> sections;
   for (const auto& setting : settings()) {
-    if (sections.empty() || sections.back() != setting.section) sections.push_back(setting.section);
+    const bool listed = !sections.empty() && sections.back() == setting.section;
+    if (!listed && std::ranges::find(others, setting.section) == others.end()) sections.push_back(setting.section);
   }
   for (const auto& [section, content] : file) {
+    if (std::ranges::find(others, section.str()) != others.end()) continue;
     const auto* table = content.as_table();
     if (table == nullptr || std::ranges::find(sections, section.str()) == sections.end()) {
-      fail_at(source, content.source(), unknown_choice("section", section.str(), sections));
+      std::vector<std::string_view> known(sections);
+      known.insert(known.end(), others.begin(), others.end());
+      fail_at(source, content.source(), unknown_choice("section", section.str(), known));
     }
     for (const auto& [name, node] : *table) {
       const auto* setting = find_setting(section.str(), name.str());
@@ -166,6 +166,18 @@ void apply_toml(Config& config, std::string_view text, std::string_view source) 
           setting->member);
     }
   }
+}
+
+void apply_toml(Config& config, std::string_view text, std::string_view source) {
+  const auto file = parse_toml(text, source);
+  if (const auto preset = file["experiment"]["preset"].value<std::string>(); preset && !preset->empty()) {
+    try {
+      apply_preset(config, *preset);
+    } catch (const std::invalid_argument& error) {
+      fail_at(source, file["experiment"]["preset"].node()->source(), error.what());
+    }
+  }
+  apply_sections(config, file, source, {});
 }
 
 }  // namespace anact::train

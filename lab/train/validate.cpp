@@ -80,9 +80,14 @@ void validate(const Config& config) {
   check.whole(&Config::seeds, 1, 10000);
   check.whole(&Config::first_seed, 0, 1000000000);
   check.one_of(&Config::data, names_of(data::sets()));
-  check.whole(&Config::image_size, 8, 1024);
+  check.whole(&Config::image_size, 0, 1024);
   check.whole(&Config::train_samples, 0, 1000000000);
   check.whole(&Config::test_samples, 0, 1000000000);
+  check.number(&Config::validation, config.validation >= 0 && config.validation < 1, "in [0, 1)");
+  check.whole(&Config::subset_seed, 0, 1000000000);
+  check.number(&Config::input_scale, config.input_scale > 0, "positive and finite");
+  check.number(&Config::input_shift, true, "finite");
+  check.whole(&Config::relabel_after, 0, 1000000);
   check.one_of(&Config::model, names_of(models::networks()));
   check.whole(&Config::depth, 1, 10000);
   check.whole(&Config::width, 1, 100000);
@@ -94,6 +99,7 @@ void validate(const Config& config) {
   }
   if (config.widths.empty()) throw std::invalid_argument("widths is empty; it must have a width for each stage");
   (void)models::parse_stem(config.stem);
+  check.number(&Config::weight_scale, config.weight_scale > 0, "positive and finite");
   check.whole(&Config::epochs, 0, 1000000);
   check.whole(&Config::steps, 0, 1000000000);
   check.whole(&Config::batch_size, 2, 1000000);

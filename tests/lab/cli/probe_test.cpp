@@ -1,4 +1,4 @@
-// `anact probe` and `anact study`, run as a user runs them.
+// `anact probe`, run as a user runs it.
 
 #include <gtest/gtest.h>
 
@@ -74,30 +74,6 @@ TEST_F(Probe, RefusesWhatItCannotMeasure) {
   const auto missing = run(arguments({"probe"}, {"--checkpoint", "/nowhere.safetensors"}));
   EXPECT_EQ(missing.exit_code, 1);
   EXPECT_TRUE(has(missing.error, "/nowhere.safetensors"));
-}
-
-TEST_F(SlowProbe, StudiesWriteTheirRunsAndAReport) {
-  const auto convergence = run(arguments({"study", "convergence"}, {"--depth", "2", "--arms", "silu", "nsilu", "relu",
-                                                                    "nrelu", "--seeds", "2", "--thresholds", "20"}));
-  ASSERT_EQ(convergence.exit_code, 0) << convergence.error;
-  EXPECT_EQ(lines_of(content_of(output() / "runs.csv")).size(), 1U + 8);
-  EXPECT_TRUE(has(convergence.out, "rank correlation"));
-  for (const char* name : {"correlations.csv", "study.html"}) EXPECT_FALSE(content_of(output() / name).empty()) << name;
-
-  const auto stability = run(arguments({"study", "stability"}, {"--depths", "1", "2", "--lrs", "0.01", "0.02", "--arms",
-                                                                "silu", "nsilu", "--seeds", "2", "--overwrite"}));
-  ASSERT_EQ(stability.exit_code, 0) << stability.error;
-  EXPECT_EQ(lines_of(content_of(output() / "runs.csv")).size(), 1U + 16);
-  EXPECT_FALSE(std::filesystem::exists(output() / "correlations.csv"));
-  for (const char* name : {"summary.csv", "study.html"}) EXPECT_FALSE(content_of(output() / name).empty()) << name;
-
-  // Again in its place, with one depth less: what the first one wrote for the other is gone.
-  std::filesystem::remove(output() / "runs.csv");
-  const auto again = run(arguments(
-      {"study", "stability"}, {"--depths", "1", "--lrs", "0.01", "--arms", "nsilu", "--seeds", "1", "--overwrite"}));
-  ASSERT_EQ(again.exit_code, 0) << again.error;
-  EXPECT_EQ(lines_of(content_of(output() / "runs.csv")).size(), 1U + 1);
-  EXPECT_FALSE(std::filesystem::exists(output() / "depth-2"));
 }
 
 }  // namespace

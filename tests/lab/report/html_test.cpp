@@ -69,7 +69,7 @@ TEST(Report, ShowsEachMetricThatARunWrites) {
   }
   folder.add({{"event", "finished"}, {"arm", "plain"}, {"seed", 0}, {"status", "completed"}, {"skipped_batches", 0}});
   const std::string page = page_of(folder);
-  EXPECT_TRUE(has(page, "plain: epoch 1, 10.6"));  // top 5, as a line
+  EXPECT_TRUE(has(page, "plain: epoch 1, 10.8"));  // top 5, as a line
   const std::string runs = page.substr(page.find("<summary>Every run</summary>"));
   double value = 0.1;
   for (const auto& metric : io::kMetrics) {

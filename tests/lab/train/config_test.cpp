@@ -50,12 +50,13 @@ Flags without_meaning(const Config& config) {
 
 TEST(Settings, ApplyWhereTheyChangeSomething) {
   Config config;
-  const Flags of_default{"--preset",         "--data-path",  "--image-size",   "--train-samples", "--test-samples",
-                         "--crop-padding",   "--flip",       "--resized-crop", "--erasing",       "--mixup",
-                         "--cutmix",         "--widths",     "--blocks",       "--stem",          "--weights",
-                         "--steps",          "--accumulate", "--beta1",        "--beta2",         "--eps",
-                         "--decay-all",      "--milestones", "--gamma",        "--warmup-epochs", "--clip-norm",
-                         "--label-smoothing"};
+  const Flags of_default{"--preset",          "--data-path",   "--image-size",   "--train-samples", "--test-samples",
+                         "--crop-padding",    "--flip",        "--resized-crop", "--erasing",       "--mixup",
+                         "--cutmix",          "--widths",      "--blocks",       "--stem",          "--weights",
+                         "--steps",           "--accumulate",  "--beta1",        "--beta2",         "--eps",
+                         "--decay-all",       "--milestones",  "--gamma",        "--warmup-epochs", "--clip-norm",
+                         "--label-smoothing", "--validation",  "--subset-seed",  "--input-scale",   "--input-shift",
+                         "--relabel-after",   "--weight-scale"};
   EXPECT_EQ(without_meaning(config), of_default);
 
   config.model = "resnet18";
@@ -65,11 +66,12 @@ TEST(Settings, ApplyWhereTheyChangeSomething) {
   config.data_path = "images";
   config.checkpoint_minutes = 0;
   EXPECT_EQ(without_meaning(config),
-            (Flags{"--preset",        "--train-samples", "--test-samples",    "--crop-padding", "--flip",
-                   "--resized-crop",  "--erasing",       "--mixup",           "--cutmix",       "--depth",
-                   "--width",         "--widths",        "--blocks",          "--batch-norm",   "--weights",
-                   "--steps",         "--accumulate",    "--momentum",        "--nesterov",     "--decay-all",
-                   "--warmup-epochs", "--clip-norm",     "--label-smoothing", "--keep"}));
+            (Flags{"--preset",      "--train-samples", "--test-samples",  "--validation",      "--subset-seed",
+                   "--input-scale", "--input-shift",   "--relabel-after", "--weight-scale",    "--crop-padding",
+                   "--flip",        "--resized-crop",  "--erasing",       "--mixup",           "--cutmix",
+                   "--depth",       "--width",         "--widths",        "--blocks",          "--batch-norm",
+                   "--weights",     "--steps",         "--accumulate",    "--momentum",        "--nesterov",
+                   "--decay-all",   "--warmup-epochs", "--clip-norm",     "--label-smoothing", "--keep"}));
 
   config.model = "cnn";
   config.preset = "digits";
@@ -77,6 +79,8 @@ TEST(Settings, ApplyWhereTheyChangeSomething) {
   config.flip = config.resized_crop = true;
   config.erasing = config.mixup = config.cutmix = 0.5;
   config.weights = "w.safetensors";
+  config.input_scale = config.input_shift = config.weight_scale = config.validation = 0.5;
+  config.relabel_after = 1;
   config.accumulate = 2;
   config.weight_decay = config.warmup_epochs = config.clip_norm = config.label_smoothing = 0.1;
   config.checkpoint_epochs = 1;

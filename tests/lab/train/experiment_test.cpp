@@ -8,6 +8,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "data/subset.h"
 #include "io/file_size_limit.h"
 #include "report/report.h"
 #include "report/run.h"
@@ -379,13 +380,13 @@ TEST(Experiment, TheTableHoldsTheEpochs) {
   std::string line;
   std::getline(table, line);
   EXPECT_EQ(line,
-            "arm,seed,epoch,step,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_top5,"
-            "seconds,seconds_waited");
+            "arm,seed,epoch,step,learning_rate,train_loss,train_accuracy,validation_loss,validation_accuracy,"
+            "test_loss,test_accuracy,test_top5,seconds,seconds_waited");
   for (const auto& epoch : epochs) {
     std::getline(table, line);
     EXPECT_TRUE(line.starts_with("silu,0," + epoch.at("epoch").dump() + "," + epoch.at("step").dump() + ",0.02,"))
         << line;
-    EXPECT_NE(line.find("," + epoch.at("test_loss").dump() + "," + epoch.at("test_accuracy").dump() + ",1.0,"),
+    EXPECT_NE(line.find(",,," + epoch.at("test_loss").dump() + "," + epoch.at("test_accuracy").dump() + ",1.0,"),
               std::string::npos)
         << line;
   }
@@ -419,6 +420,88 @@ TEST(Experiment, KeepsTheBestWeightsAndTheLast) {
       EXPECT_EQ(again.at("test_loss"), epochs.back().at("test_loss"));
     }
   }
+}
+
+TEST(Experiment, ValidationImagesDecideWhichWeightsAreBest) {
+  const TemporaryFolder folder;
+  Recorder recorder;
+  auto config = toy_config({"nsilu"});
+  config.save_weights = true;
+  config.epochs = 8;
+  config.validation = 0.3;
+  const auto whole = toy_data(60, 20);
+  const auto dataset = data::subset(whole, {.train = 0, .test = 0, .validation = 0.3, .seed = 0});
+  ASSERT_TRUE(train(config, {}, dataset, folder.path(), recorder, kGoOn));
+  const auto epochs = select(metrics_of(folder.path()), "epoch", "nsilu");
+  // The first epoch of the best ones, of those after the first step.
+  const auto best = std::ranges::max_element(epochs.begin() + 1, epochs.end(), {}, [](const nlohmann::json& epoch) {
+    return epoch.at("validation_accuracy").get<double>();
+  });
+  config.epochs = 0;
+  config.weights = (folder / "weights" / "0-nsilu-seed0" / "best.safetensors").string();
+  const auto again = select(run_toy(config, dataset), "epoch", "nsilu").at(0);
+  for (const char* name : {"validation_accuracy", "validation_loss", "test_loss"}) {
+    EXPECT_EQ(again.at(name), best->at(name)) << name;
+  }
+  // The loss of the validation images, computed on them as a test set.
+  auto as_test = dataset;
+  as_test.test = dataset.validation;
+  as_test.validation = {};
+  EXPECT_EQ(select(run_toy(config, as_test), "epoch", "nsilu").at(0).at("test_loss"), best->at("validation_loss"));
+  const auto described = json_of(folder / "config.json").at("data");
+  EXPECT_EQ(described.at("train"), 42);
+  EXPECT_EQ(described.at("validation"), 18);
+  EXPECT_EQ(described.at("subset_seed"), 0);
+  // The report's best epoch is chosen there too.
+  const auto trial = report::load_run(folder.path()).trials.at(0);
+  EXPECT_EQ(trial.epochs.at(3).validation_accuracy, epochs.at(3).at("validation_accuracy").get<double>());
+  EXPECT_NO_THROW(report::write_report(folder.path()));
+  EXPECT_NE(content_of(folder / "report.html").find("chosen on the validation data"), std::string::npos);
+}
+
+TEST(Experiment, RelabelsFromAnEpochOn) {
+  auto config = toy_config({"silu"});
+  config.epochs = 4;
+  const auto plain = select(run_toy(config), "epoch", "silu");
+  config.relabel_after = 2;
+  const auto changed = select(run_toy(config), "epoch", "silu");
+  for (std::size_t i = 0; i <= 2; ++i) EXPECT_EQ(changed[i], plain[i]);
+  EXPECT_NE(changed[3].at("train_loss"), plain[3].at("train_loss"));
+  // From the first epoch on it is the training on the labels as they then are.
+  auto data = toy_data();
+  for (const auto& samples : {data.train, data.test}) {
+    for (const auto& label : samples.labels) const_cast<std::int32_t&>(label) = (label + 1) % 3;
+  }
+  config.relabel_after = 0;
+  const auto on_changed = select(run_toy(config, data), "epoch", "silu");
+  config.relabel_after = 1;
+  config.epochs = 2;
+  // One epoch on the old labels, then one on the new: what the last is tested on are the new ones.
+  const auto last = select(run_toy(config), "epoch", "silu").at(2);
+  EXPECT_NE(last.at("test_loss"), on_changed[2].at("test_loss"));
+  config.weights = "";
+  EXPECT_GT(last.at("train_loss").get<double>(), plain[2].at("train_loss").get<double>());
+}
+
+TEST(Experiment, ScalesWeightsAndInputs) {
+  // A linear network without biases: what the weights are multiplied by, its logits are.
+  auto config = toy_config({"relu"});
+  config.epochs = 0;
+  const auto loss = [&](double weight_scale, double input_scale, double input_shift) {
+    config.weight_scale = weight_scale;
+    config.input_scale = input_scale;
+    config.input_shift = input_shift;
+    return select(run_toy(config), "epoch", "relu").at(0).at("test_loss").get<double>();
+  };
+  // ReLU is homogeneous: three layers of twice the weights are eight times the input.
+  EXPECT_NEAR(loss(2, 1, 0), loss(1, 8, 0), 1e-6);
+  EXPECT_NE(loss(2, 1, 0), loss(1, 1, 0));
+  // The inputs are standardized from a mean of 128 and a deviation of 40.
+  const double shifted = loss(1, 1, 0.5);
+  auto data = toy_data();
+  data.mean = {108};
+  config.input_shift = 0;
+  EXPECT_NEAR(shifted, select(run_toy(config, data), "epoch", "relu").at(0).at("test_loss").get<double>(), 1e-6);
 }
 
 }  // namespace
