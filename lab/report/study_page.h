@@ -1,23 +1,15 @@
-// What the runs.csv of every study has.
+// The page of a study: one self-contained HTML document, from whatever rows there are.
 #pragma once
 
-#include <cstdint>
 #include <span>
+#include <string>
 
-#include "text/csv.h"
+#include "report/study_rows.h"
+#include "report/study_summary.h"
 
 namespace anact::report {
 
-// Throws std::runtime_error unless the header begins with these columns and, without `more`, ends with them.
-void check_columns(const text::CsvTable& table, std::span<const char* const> columns, bool more);
-
-// A name that is not empty, a seed, and the status "completed" or "diverged". Each throws std::runtime_error, naming
-// the place, for anything else.
-[[nodiscard]] const std::string& name_at(const text::CsvTable& table, std::size_t row, std::size_t column);
-[[nodiscard]] std::uint64_t seed_at(const text::CsvTable& table, std::size_t row, std::size_t column);
-[[nodiscard]] bool diverged_at(const text::CsvTable& table, std::size_t row, std::size_t column);
-
-// A number; where a run that diverged has none, NaN.
-[[nodiscard]] double number_of(const text::CsvTable& table, std::size_t row, std::size_t column, bool diverged);
+// `rows` are those of the plan, each run once.
+[[nodiscard]] std::string study_html(const Study& study, std::span<const StudyRow> rows);
 
 }  // namespace anact::report
