@@ -73,7 +73,7 @@ std::string field(const StudyRow& row, const Column& column) {
   return std::visit(
       [&](auto member) -> std::string {
         if constexpr (std::is_same_v<decltype(member), double TrialSetting::*>) {
-          return number_text(row.setting.*member, kDigits);
+          return page::exact(row.setting.*member);  // runs are told apart by it
         } else {
           const auto& value = row.*member;
           using Value = std::remove_cvref_t<decltype(value)>;
@@ -138,7 +138,7 @@ void read_field(const text::CsvTable& table, std::size_t row, std::size_t column
       kColumns[column].member);
 }
 
-double mean_of(const Tried& tried, double StudyRow::* member) {
+double mean_of(const Tried& tried, double StudyRow::*member) {
   if (tried.diverged > 0 || tried.rows.empty()) return kUnknown;
   std::vector<double> values;
   for (const auto* row : tried.rows) values.push_back(row->*member);
@@ -183,6 +183,16 @@ double Tried::validation_accuracy() const { return mean_of(*this, &StudyRow::val
 
 double Tried::test_accuracy() const { return mean_of(*this, &StudyRow::test_accuracy); }
 
+Tried at_seeds(const Tried& tried, std::uint64_t first_seed, std::size_t seeds) {
+  Tried result{.setting = tried.setting};
+  for (const auto* row : tried.rows) {
+    if (row->seed < first_seed || row->seed - first_seed >= seeds) continue;
+    result.rows.push_back(row);
+    result.diverged += row->diverged;
+  }
+  return result;
+}
+
 std::vector<Tried> tried(std::span<const StudyRow> rows, std::string_view experiment, std::string_view arm) {
   std::vector<Tried> result;
   for (const auto& row : rows) {
@@ -201,14 +211,10 @@ std::optional<TrialSetting> choose(std::span<const Tried> tried, std::uint64_t f
   std::optional<TrialSetting> best;
   double best_accuracy = 0;
   for (const auto& one : tried) {
-    Tried of_trials{.setting = one.setting};
-    for (const auto* row : one.rows) {
-      if (row->seed < first_seed || row->seed - first_seed >= seeds) continue;
-      of_trials.rows.push_back(row);
-      of_trials.diverged += row->diverged;
-    }
+    const auto of_trials = at_seeds(one, first_seed, seeds);
     if (of_trials.rows.size() < seeds || of_trials.diverged > 0) continue;
     const double accuracy = tried.size() == 1 ? 0 : of_trials.validation_accuracy();
+    if (std::isnan(accuracy)) continue;
     if (!best || accuracy > best_accuracy) {
       best = one.setting;
       best_accuracy = accuracy;

@@ -64,7 +64,8 @@ struct StudyRow {
 // The first line of rows.csv, with its end.
 [[nodiscard]] std::string study_header();
 
-// A row of it, with its end; parse_study_rows() reads the same numbers back, curves to six digits.
+// A row of it, with its end. parse_study_rows() reads the same setting back, other numbers to nine digits, curves to
+// six.
 [[nodiscard]] std::string to_csv(const StudyRow& row);
 
 // `source` is what errors call the text. A last line without its end is what a killed program leaves, and is passed
@@ -74,13 +75,16 @@ struct StudyRow {
 // How an arm did at one setting over the seeds that have rows.
 struct Tried {
   TrialSetting setting;
-  std::vector<const StudyRow*> rows;  // by seed
+  std::vector<const StudyRow*> rows = {};  // by seed
   std::size_t diverged = 0;
 
   // Means over the rows; kUnknown when one diverged, since a mean over the survivors would hide it.
   [[nodiscard]] double validation_accuracy() const;
   [[nodiscard]] double test_accuracy() const;
 };
+
+// Of its rows, those at the first `seeds` seeds.
+[[nodiscard]] Tried at_seeds(const Tried& tried, std::uint64_t first_seed, std::size_t seeds);
 
 // The settings that `arm` was tried at in `experiment`, ascending.
 [[nodiscard]] std::vector<Tried> tried(std::span<const StudyRow> rows, std::string_view experiment,

@@ -16,19 +16,19 @@
 namespace anact::report {
 
 struct StudyArm {
-  std::string name;
-  std::string baseline;    // the arm that it is compared with; empty: none
-  std::string text;        // as the plan has it
-  std::string activation;  // without its normalization
+  std::string name = {};
+  std::string baseline = {};    // the arm that it is compared with; empty: none
+  std::string text = {};        // as the plan has it
+  std::string activation = {};  // without its normalization
   bool normalized = false;
 };
 
 struct StudyExperiment {
-  std::string name;   // as in the rows
-  std::string title;  // for readers
-  std::vector<std::pair<std::string, std::string>> settings;
-  std::vector<StudyArm> arms;
-  std::vector<TrialSetting> trials;  // every arm is tried at all of them
+  std::string name = {};   // as in the rows
+  std::string title = {};  // for readers
+  std::vector<std::pair<std::string, std::string>> settings = {};
+  std::vector<StudyArm> arms = {};
+  std::vector<TrialSetting> trials = {};  // every arm is tried at all of them
   std::uint64_t first_seed = 0;
   std::size_t seeds = 1;
   // Seeds at which every setting is tried; then each arm's chosen setting is run at all seeds.
@@ -40,10 +40,10 @@ struct StudyExperiment {
 };
 
 struct Study {
-  std::string title;
-  std::string question;
-  std::string command;  // that repeats it
-  std::vector<StudyExperiment> experiments;
+  std::string title = {};
+  std::string question = {};
+  std::string command = {};  // that repeats it
+  std::vector<StudyExperiment> experiments = {};
 };
 
 // Everywhere below, `rows` are those of the plan, each run once; rows of other experiments are passed over.
@@ -60,36 +60,42 @@ struct RateBand {
   [[nodiscard]] double decades() const;
 };
 
+// The runs that an arm is judged by: those at its chosen setting, or at the only setting that the experiment has,
+// though it diverged there. None without such a setting or before its first run.
+[[nodiscard]] std::optional<Tried> runs_that_count(const StudyExperiment& experiment, std::span<const StudyRow> rows,
+                                                   const std::string& arm);
+
 struct ArmSummary {
   std::string arm;
   std::size_t runs = 0;
   std::size_t planned = 0;
   std::size_t diverged = 0;
-  std::optional<TrialSetting> chosen;  // by choose()
-  bool provisional = false;            // runs are missing that may change the choice
-  std::size_t seeds = 0;               // with a run at the chosen setting
+  std::optional<TrialSetting> chosen = {};  // of runs_that_count()
+  bool provisional = false;                 // runs are missing that may change the choice
+  std::size_t seeds = 0;                    // with a run at the chosen setting
   // Test accuracy after the last epoch, the mean of these seeds; none when one diverged, since a mean over the
   // survivors would hide it.
-  std::optional<double> accuracy;
-  std::optional<double> accuracy_ci95;
-  std::string no_accuracy;  // why there is none
-  std::string baseline;     // empty: none
+  std::optional<double> accuracy = {};
+  std::optional<double> accuracy_ci95 = {};
+  std::string no_accuracy = {};  // why there is none
+  std::string baseline = {};     // empty: none
   // In that accuracy, each arm at its own chosen setting, over the seeds that both have.
-  std::optional<Difference> difference;
-  std::string no_difference;     // why there is none
-  std::optional<RateBand> band;  // at the chosen weight decay; none where the chosen rate does not work
+  std::optional<Difference> difference = {};
+  bool difference_provisional = false;  // a choice of the two is
+  std::string no_difference = {};       // why there is none
+  std::optional<RateBand> band = {};    // at the chosen weight decay; none where the chosen rate does not work
   // The largest rate, at any weight decay, at which all trial seeds completed and each came at least half the way from
   // chance to the experiment's best mean accuracy.
-  std::optional<double> largest_stable_rate;
-  std::optional<double> seconds;  // median of the completed runs
+  std::optional<double> largest_stable_rate = {};
+  std::optional<double> seconds = {};  // median of the completed runs
 };
 
 // One an arm, in the plan's order.
 [[nodiscard]] std::vector<ArmSummary> summarize(const StudyExperiment& experiment, std::span<const StudyRow> rows);
 
 // The arms that go on to all seeds, in the plan's order: the `finalists` with the best mean validation accuracy at
-// their chosen setting, and the baselines of these; all that have a chosen setting where `finalists` is 0. None as long
-// as a choice is provisional.
+// their chosen setting, and the baselines of these; all arms where `finalists` is 0. None as long as trials are missing
+// that may change it.
 [[nodiscard]] std::optional<std::vector<std::string>> finalists(const StudyExperiment& experiment,
                                                                 std::span<const StudyRow> rows);
 
