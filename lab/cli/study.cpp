@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -178,12 +179,17 @@ void print_status(const study::Plan& plan, const std::vector<report::StudyRow>& 
 // Makes the tables and the page from the rows that there are.
 void write_report(const study::Plan& plan, const std::filesystem::path& folder, const StudyOptions& options) {
   const auto rows = study::rows_of(plan, study::load_rows(folder));
-  const auto study = study::describe(plan, "anact study run " + options.plan.string());
-  io::write_file(folder / "summary.csv", report::study_csv(study, rows));
+  const auto study = study::describe(plan, rows, "anact study run " + options.plan.string());
+  io::write_file(folder / "summary.csv", report::summary_csv(study, rows));
   io::write_file(folder / "study.html", report::study_html(study, rows));
-  std::cout << report::study_table(study, rows) << "\nRows:   " << (folder / "rows.csv").string()
-            << "\nTable:  " << (folder / "summary.csv").string() << "\nReport: " << (folder / "study.html").string()
-            << "\n";
+  const bool measured = std::ranges::any_of(
+      study.experiments, [&](const auto& experiment) { return report::has_distances(experiment, rows); });
+  if (measured) io::write_file(folder / "correlations.csv", report::correlations_csv(study, rows));
+  for (const auto& experiment : study.experiments) {
+    std::cout << "\n" << experiment.title << "\n\n" << report::summary_table(experiment, rows);
+  }
+  std::cout << "\nRows:   " << (folder / "rows.csv").string() << "\nTable:  " << (folder / "summary.csv").string()
+            << "\nReport: " << (folder / "study.html").string() << "\n";
 }
 
 study::Plan plan_of(const StudyOptions& options) {

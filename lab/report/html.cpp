@@ -10,6 +10,7 @@
 #include "page/page.h"
 #include "page/table.h"
 #include "page/text.h"
+#include "report/comparison.h"
 #include "report/statistics.h"
 #include "report/summary.h"
 
@@ -311,16 +312,6 @@ std::string header_html(const Run& run) {
   return html + "</header>\n";
 }
 
-Cell difference_cell(const Row& row) {
-  if (row.baseline.empty()) return {""};
-  if (!row.difference) return {.text = row.no_difference, .css = "reason"};
-  const Difference& difference = *row.difference;
-  const std::string mark = !difference.excludes_zero() ? "" : difference.mean > 0 ? "▲ " : "▼ ";
-  return {.text = mark + signed_fixed(100 * difference.mean, 2),
-          .interval = percent(difference.interval),
-          .css = mark.empty() ? "" : "sure"};
-}
-
 std::string arms_html(const Run& run) {
   page::Table table{{{"Arm", true},
                      {"Seeds"},
@@ -344,7 +335,7 @@ std::string arms_html(const Run& run) {
                           {percent(row.best_accuracy)},
                           {percent(row.top5)},
                           {row.loss ? fixed(*row.loss, 4) : ""},
-                          difference_cell(row),
+                          difference_cell({row.arm, row.baseline, row.difference, row.no_difference}),
                           {row.baseline},
                           {.text = std::to_string(row.diverged), .css = row.diverged > 0 ? "bad" : ""},
                           {row.seconds_per_epoch ? fixed(*row.seconds_per_epoch, 3) : ""}});

@@ -30,6 +30,7 @@ constexpr std::array kColumns = std::to_array<Column>({
     {"weight_decay", &TrialSetting::weight_decay},
     {"seed", &StudyRow::seed},
     {"key", &StudyRow::key},
+    {"classes", &StudyRow::classes},
     {"status", &StudyRow::diverged},
     {"epochs", &StudyRow::epochs},
     {"steps", &StudyRow::steps},
@@ -73,7 +74,7 @@ std::string field(const StudyRow& row, const Column& column) {
   return std::visit(
       [&](auto member) -> std::string {
         if constexpr (std::is_same_v<decltype(member), double TrialSetting::*>) {
-          return number_text(row.setting.*member, kDigits);
+          return page::exact(row.setting.*member);  // runs are told apart by it
         } else {
           const auto& value = row.*member;
           using Value = std::remove_cvref_t<decltype(value)>;
@@ -129,8 +130,12 @@ void read_field(const text::CsvTable& table, std::size_t row, std::size_t column
           } else if constexpr (std::is_same_v<Value, Curve>) {
             value = read_curve(table, row, column);
           } else {
+            // A chance of guessing right needs classes.
+            const bool classes = kColumns[column].name == "classes";
             const auto whole = table.integer(row, column);
-            if (whole < 0) table.fail_field(row, column, "a whole number from 0 up");
+            if (whole < (classes ? 1 : 0)) {
+              table.fail_field(row, column, std::string("a whole number from ") + (classes ? "1" : "0") + " up");
+            }
             value = static_cast<Value>(whole);
           }
         }
@@ -183,12 +188,22 @@ double Tried::validation_accuracy() const { return mean_of(*this, &StudyRow::val
 
 double Tried::test_accuracy() const { return mean_of(*this, &StudyRow::test_accuracy); }
 
+Tried at_seeds(const Tried& tried, std::uint64_t first_seed, std::size_t seeds) {
+  Tried result{.setting = tried.setting};
+  for (const auto* row : tried.rows) {
+    if (row->seed < first_seed || row->seed - first_seed >= seeds) continue;
+    result.rows.push_back(row);
+    result.diverged += row->diverged;
+  }
+  return result;
+}
+
 std::vector<Tried> tried(std::span<const StudyRow> rows, std::string_view experiment, std::string_view arm) {
   std::vector<Tried> result;
   for (const auto& row : rows) {
     if (row.experiment != experiment || row.arm != arm) continue;
     auto found = std::ranges::find(result, row.setting, &Tried::setting);
-    if (found == result.end()) found = result.insert(found, {row.setting, {}, 0});
+    if (found == result.end()) found = result.insert(found, Tried{.setting = row.setting});
     found->rows.push_back(&row);
     found->diverged += row.diverged;
   }
@@ -201,14 +216,10 @@ std::optional<TrialSetting> choose(std::span<const Tried> tried, std::uint64_t f
   std::optional<TrialSetting> best;
   double best_accuracy = 0;
   for (const auto& one : tried) {
-    Tried of_trials{one.setting, {}, 0};
-    for (const auto* row : one.rows) {
-      if (row->seed < first_seed || row->seed - first_seed >= seeds) continue;
-      of_trials.rows.push_back(row);
-      of_trials.diverged += row->diverged;
-    }
+    const auto of_trials = at_seeds(one, first_seed, seeds);
     if (of_trials.rows.size() < seeds || of_trials.diverged > 0) continue;
     const double accuracy = tried.size() == 1 ? 0 : of_trials.validation_accuracy();
+    if (std::isnan(accuracy)) continue;
     if (!best || accuracy > best_accuracy) {
       best = one.setting;
       best_accuracy = accuracy;

@@ -29,7 +29,8 @@ struct StudyRow {
   std::string arm;
   TrialSetting setting;
   std::uint64_t seed = 0;
-  std::string key;  // of the whole configuration, by which the plan knows its rows
+  std::string key;           // of the whole configuration, by which the plan knows its rows
+  std::int64_t classes = 0;  // of the data
   bool diverged = false;
   std::int64_t epochs = 0;  // that were finished
   std::int64_t steps = 0;
@@ -64,7 +65,8 @@ struct StudyRow {
 // The first line of rows.csv, with its end.
 [[nodiscard]] std::string study_header();
 
-// A row of it, with its end; parse_study_rows() reads the same numbers back, curves to four digits.
+// A row of it, with its end. parse_study_rows() reads the same setting back, other numbers to nine digits, curves to
+// four.
 [[nodiscard]] std::string to_csv(const StudyRow& row);
 
 // `source` is what errors call the text. A last line without its end is what a killed program leaves, and is passed
@@ -74,13 +76,16 @@ struct StudyRow {
 // How an arm did at one setting over the seeds that have rows.
 struct Tried {
   TrialSetting setting;
-  std::vector<const StudyRow*> rows;  // by seed
+  std::vector<const StudyRow*> rows = {};  // by seed
   std::size_t diverged = 0;
 
   // Means over the rows; kUnknown when one diverged, since a mean over the survivors would hide it.
   [[nodiscard]] double validation_accuracy() const;
   [[nodiscard]] double test_accuracy() const;
 };
+
+// Of its rows, those at the first `seeds` seeds.
+[[nodiscard]] Tried at_seeds(const Tried& tried, std::uint64_t first_seed, std::size_t seeds);
 
 // The settings that `arm` was tried at in `experiment`, ascending.
 [[nodiscard]] std::vector<Tried> tried(std::span<const StudyRow> rows, std::string_view experiment,

@@ -5,13 +5,12 @@
 
 #include "page/table.h"
 #include "page/text.h"
+#include "report/comparison.h"
 #include "text/csv.h"
 
 namespace anact::report {
 namespace {
 
-using page::counted;
-using page::enumerate;
 using page::fixed;
 using page::percent;
 
@@ -51,11 +50,6 @@ void compare(const Run& run, std::size_t arm, std::size_t baseline, Row& row) {
 }
 
 std::string csv_number(const std::optional<double>& value) { return value ? page::significant(*value, 6) : ""; }
-
-std::string points(const Difference& difference) {
-  const std::string text = page::signed_fixed(100 * difference.mean, 2);
-  return difference.interval ? text + " ± " + percent(difference.interval) : text;
-}
 
 }  // namespace
 
@@ -151,57 +145,13 @@ std::string summary_table(const Run& run) {
 }
 
 std::string conclusion(const Run& run) {
-  std::vector<std::string> ahead, behind, open, single, without;
-  std::size_t fewest = run.seeds.size(), most = 0;
+  std::vector<Comparison> comparisons;
   for (const Row& row : summarize(run)) {
-    if (row.baseline.empty()) continue;
-    if (!row.difference) {
-      without.push_back(row.arm + " (" + row.no_difference + ")");
-      continue;
-    }
-    const Difference& difference = *row.difference;
-    fewest = std::min(fewest, difference.pairs);
-    most = std::max(most, difference.pairs);
-    auto& group = !difference.interval          ? single
-                  : !difference.excludes_zero() ? open
-                  : difference.mean > 0         ? ahead
-                                                : behind;
-    group.push_back(row.arm + " (" + points(difference) + " against " + row.baseline + ")");
+    comparisons.push_back({row.arm, row.baseline, row.difference, row.no_difference});
   }
-  const std::size_t compared = ahead.size() + behind.size() + open.size();
-  const std::size_t all = compared + single.size() + without.size();
-  if (all == 0) return "No arm has a baseline, so nothing is compared.";
-  std::string text;
-  const auto sentence = [&](const std::string& words) { text += (text.empty() ? "" : " ") + words; };
-  const auto verb = [](const auto& group) { return group.size() == 1 ? " lies " : " lie "; };
-  if (run.partial) sentence("This is what the runs that have ended so far show.");
-  if (compared > 0) {
-    sentence("Of " + counted(all, "arm") + " with a baseline, " + std::to_string(ahead.size()) + verb(ahead) +
-             "above it in test accuracy after the last epoch by more than the 95 % interval, in percentage points" +
-             (ahead.empty() ? "." : ": " + enumerate(ahead) + "."));
-    if (!behind.empty()) {
-      sentence(std::to_string(behind.size()) + verb(behind) +
-               "below it by more than the interval: " + enumerate(behind) + ".");
-    }
-    if (!open.empty()) {
-      sentence("For " + std::to_string(open.size()) +
-               " the interval includes zero, so these runs do not tell the arm from its baseline: " + enumerate(open) +
-               ".");
-    }
-  }
-  if (!single.empty()) {
-    sentence("With a single seed there is no interval, so nothing can be concluded from the difference of " +
-             enumerate(single) + ".");
-  }
-  if (!without.empty()) sentence("No difference is given for " + enumerate(without) + ".");
-  if (compared > 0) {
-    const std::string pairs = (fewest < most ? std::to_string(fewest) + " to " : "") + counted(most, "paired seed");
-    sentence("The intervals are Student's t over " + pairs +
-             (compared == 1 ? "."
-                            : ", each comparison taken alone: nothing is corrected for making " +
-                                  std::to_string(compared) + " of them."));
-  }
-  return text;
+  const bool any = std::ranges::any_of(comparisons, [](const Comparison& one) { return !one.baseline.empty(); });
+  return (run.partial && any ? "This is what the runs that have ended so far show. " : "") +
+         comparison_text(comparisons);
 }
 
 }  // namespace anact::report

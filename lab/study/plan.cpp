@@ -236,26 +236,49 @@ PlannedRun planned(const Experiment& experiment, const train::Arm& arm, const st
   return run;
 }
 
-// The arms that go on after the trials.
-std::set<std::string> finalists(const Experiment& experiment, const std::map<std::string, double>& accuracy) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : accuracy) names.push_back(name);
-  if (experiment.finalists > 0) {
-    std::ranges::stable_sort(names, std::ranges::greater(), [&](const std::string& name) { return accuracy.at(name); });
-    names.resize(std::min(names.size(), static_cast<std::size_t>(experiment.finalists)));
+report::StudyExperiment describe(const Experiment& experiment) {
+  report::StudyExperiment described;
+  described.name = experiment.name;
+  described.title = experiment.title;
+  for (const auto& setting : train::settings()) {
+    static constexpr std::array<std::string_view, 4> kShown{"data", "augmentation", "model", "training"};
+    const bool shown = std::ranges::find(kShown, setting.section) != kShown.end() && setting.flag != "--lr" &&
+                       setting.flag != "--weight-decay" && setting.flag != "--data-path";
+    if (!shown || !setting.applies(experiment.config)) continue;
+    described.settings.emplace_back(std::string(setting.section) + "." + std::string(setting.name),
+                                    train::to_text(experiment.config, setting));
   }
-  std::set<std::string> result(names.begin(), names.end());
-  for (const auto& name : experiment.keep) {
-    if (accuracy.contains(name)) result.insert(name);
+  const auto arms = train::parse_arms(experiment.arms);
+  for (std::size_t i = 0; i < arms.size(); ++i) {
+    described.arms.push_back({.name = arms[i].name,
+                              .baseline = arms[i].baseline == arms[i].name ? "" : arms[i].baseline,
+                              .text = experiment.arms[i],
+                              .activation = arms[i].activation_name(),
+                              .normalized = arms[i].normalization == train::Normalization::anact});
   }
-  return result;
+  described.trials = experiment.trials;
+  described.first_seed = static_cast<std::uint64_t>(experiment.first_seed);
+  described.seeds = static_cast<std::size_t>(experiment.seeds);
+  described.trial_seeds = static_cast<std::size_t>(experiment.trial_seeds);
+  described.keep = experiment.keep;
+  described.finalists = static_cast<std::size_t>(experiment.finalists);
+  described.works_within = experiment.works_within;
+  return described;
 }
 
-void add_runs(std::vector<PlannedRun>& runs, const Experiment& experiment,
-              const std::map<std::string, const report::StudyRow*, std::less<>>& known) {
+using RowsByKey = std::map<std::string, const report::StudyRow*, std::less<>>;
+
+RowsByKey by_key(std::span<const report::StudyRow> rows) {
+  RowsByKey known;
+  for (const auto& row : rows) known.emplace(row.key, &row);
+  return known;
+}
+
+// Appends the experiment's runs that can be told. Returns whether these are all.
+bool add_runs(std::vector<PlannedRun>& runs, const Experiment& experiment, const RowsByKey& known) {
   const auto arms = train::parse_arms(experiment.arms);
   bool whole = true;
-  std::map<std::string, std::vector<report::StudyRow>> rows;
+  std::vector<report::StudyRow> rows;
   for (auto seed = experiment.first_seed; seed < experiment.first_seed + experiment.trial_seeds; ++seed) {
     for (std::size_t i = 0; i < arms.size(); ++i) {
       for (const auto& setting : experiment.trials) {
@@ -267,30 +290,32 @@ void add_runs(std::vector<PlannedRun>& runs, const Experiment& experiment,
         auto mine = *row->second;
         mine.experiment = experiment.name;
         mine.arm = arms[i].name;
-        rows[arms[i].name].push_back(std::move(mine));
+        rows.push_back(std::move(mine));
       }
     }
   }
-  if (!whole || experiment.trial_seeds == experiment.seeds) return;
+  if (experiment.trial_seeds == experiment.seeds) return true;
+  if (!whole) return false;
 
-  std::map<std::string, report::TrialSetting> chosen;
-  std::map<std::string, double> accuracy;
-  for (const auto& arm : arms) {
-    const auto tried = report::tried(rows[arm.name], experiment.name, arm.name);
-    const auto choice = report::choose(tried, static_cast<std::uint64_t>(experiment.first_seed),
-                                       static_cast<std::size_t>(experiment.trial_seeds));
-    if (!choice) continue;
-    chosen[arm.name] = *choice;
-    accuracy[arm.name] = std::ranges::find(tried, *choice, &report::Tried::setting)->validation_accuracy();
+  const auto go_on = report::finalists(describe(experiment), rows);
+  if (!go_on) return false;
+  std::map<std::string, report::TrialSetting, std::less<>> chosen;
+  for (const auto& name : *go_on) {
+    if (const auto choice = report::choose(report::tried(rows, experiment.name, name),
+                                           static_cast<std::uint64_t>(experiment.first_seed),
+                                           static_cast<std::size_t>(experiment.trial_seeds))) {
+      chosen[name] = *choice;
+    }
   }
-  const auto go_on = finalists(experiment, accuracy);
   for (auto seed = experiment.first_seed + experiment.trial_seeds; seed < experiment.first_seed + experiment.seeds;
        ++seed) {
     for (std::size_t i = 0; i < arms.size(); ++i) {
-      if (!go_on.contains(arms[i].name)) continue;
-      runs.push_back(planned(experiment, arms[i], experiment.arms[i], chosen.at(arms[i].name), seed));
+      const auto setting = chosen.find(arms[i].name);
+      if (setting != chosen.end())
+        runs.push_back(planned(experiment, arms[i], experiment.arms[i], setting->second, seed));
     }
   }
+  return true;
 }
 
 }  // namespace
@@ -341,21 +366,21 @@ Plan parse_plan(std::string_view text, std::string_view source) {
 Plan load_plan(const std::filesystem::path& path) { return parse_plan(io::read_file(path), path.string()); }
 
 std::vector<PlannedRun> planned_runs(const Plan& plan, std::span<const report::StudyRow> rows) {
-  std::map<std::string, const report::StudyRow*, std::less<>> known;
-  for (const auto& row : rows) known.emplace(row.key, &row);
+  const auto known = by_key(rows);
   std::vector<PlannedRun> runs;
-  for (const auto& experiment : plan.experiments) add_runs(runs, experiment, known);
+  for (const auto& experiment : plan.experiments) (void)add_runs(runs, experiment, known);
   return runs;
 }
 
-std::size_t run_count(const Experiment& experiment) {
+std::size_t run_count(const Experiment& experiment, std::span<const report::StudyRow> rows) {
+  std::vector<PlannedRun> runs;
+  if (add_runs(runs, experiment, by_key(rows))) return runs.size();
+  // An arm that diverges at every setting has fewer, and so have arms that do not go on.
   const auto arms = experiment.arms.size();
-  const auto trials = arms * experiment.trials.size() * static_cast<std::size_t>(experiment.trial_seeds);
-  auto last = arms;
-  if (experiment.finalists > 0) {
-    last = std::min(arms, static_cast<std::size_t>(experiment.finalists) + experiment.keep.size());
-  }
-  return trials + last * static_cast<std::size_t>(experiment.seeds - experiment.trial_seeds);
+  const auto go_on = experiment.finalists == 0
+                         ? arms
+                         : std::min(arms, static_cast<std::size_t>(experiment.finalists) + experiment.keep.size());
+  return runs.size() + go_on * static_cast<std::size_t>(experiment.seeds - experiment.trial_seeds);
 }
 
 std::string key_of(const train::Config& config) {
@@ -375,36 +400,11 @@ std::string key_of(const train::Config& config) {
   return data::text_digest(text, "sha256").substr(0, 12);
 }
 
-report::Study describe(const Plan& plan, const std::string& command) {
+report::Study describe(const Plan& plan, std::span<const report::StudyRow> rows, const std::string& command) {
   report::Study study{.title = plan.title, .question = plan.question, .command = command, .experiments = {}};
   for (const auto& experiment : plan.experiments) {
-    report::StudyExperiment described;
-    described.name = experiment.name;
-    described.title = experiment.title;
-    for (const auto& setting : train::settings()) {
-      static constexpr std::array<std::string_view, 4> kShown{"data", "augmentation", "model", "training"};
-      const bool shown = std::ranges::find(kShown, setting.section) != kShown.end() && setting.flag != "--lr" &&
-                         setting.flag != "--weight-decay" && setting.flag != "--data-path";
-      if (!shown || !setting.applies(experiment.config)) continue;
-      described.settings.emplace_back(std::string(setting.section) + "." + std::string(setting.name),
-                                      train::to_text(experiment.config, setting));
-    }
-    const auto arms = train::parse_arms(experiment.arms);
-    for (std::size_t i = 0; i < arms.size(); ++i) {
-      described.arms.push_back({.name = arms[i].name,
-                                .baseline = arms[i].baseline == arms[i].name ? "" : arms[i].baseline,
-                                .text = experiment.arms[i],
-                                .activation = arms[i].activation_name(),
-                                .normalized = arms[i].normalization == train::Normalization::anact});
-    }
-    described.trials = experiment.trials;
-    described.first_seed = static_cast<std::uint64_t>(experiment.first_seed);
-    described.seeds = static_cast<std::size_t>(experiment.seeds);
-    described.trial_seeds = static_cast<std::size_t>(experiment.trial_seeds);
-    described.finalists = static_cast<std::size_t>(experiment.finalists);
-    described.works_within = experiment.works_within;
-    described.planned_runs = run_count(experiment);
-    study.experiments.push_back(std::move(described));
+    study.experiments.push_back(describe(experiment));
+    study.experiments.back().planned_runs = run_count(experiment, rows);
   }
   return study;
 }

@@ -26,7 +26,8 @@ struct Experiment {
   // Every setting is tried at the first `trial_seeds`; the one chosen for an arm, on the validation images, is then run
   // at the other seeds. With as many trial seeds as seeds, every setting is run at every seed.
   std::int64_t trial_seeds = 1;
-  // So many arms go on after the trials, those with the best validation accuracy, and those named in `keep`; 0: all.
+  // So many arms go on after the trials, those with the best validation accuracy, with the arms that they are compared
+  // with and those named in `keep`; 0: all.
   std::int64_t finalists = 0;
   std::vector<std::string> keep;
   std::int64_t measure_every = 0;  // one step in so many has its distances measured; 0: none
@@ -60,14 +61,15 @@ struct PlannedRun {
 // rows.
 [[nodiscard]] std::vector<PlannedRun> planned_runs(const Plan& plan, std::span<const report::StudyRow> rows);
 
-// How many runs the experiment comes to when all is done.
-[[nodiscard]] std::size_t run_count(const Experiment& experiment);
+// How many runs the experiment comes to when all is done; before its trials are done, about how many.
+[[nodiscard]] std::size_t run_count(const Experiment& experiment, std::span<const report::StudyRow> rows);
 
 // What the configuration determines the numbers by, as a digest of 12 hexadecimal digits: data, augmentation, network,
 // training, the arm's own settings and the seed; not names, files, threads and outputs.
 [[nodiscard]] std::string key_of(const train::Config& config);
 
 // What the report is told of the plan. `command` repeats the study.
-[[nodiscard]] report::Study describe(const Plan& plan, const std::string& command);
+[[nodiscard]] report::Study describe(const Plan& plan, std::span<const report::StudyRow> rows,
+                                     const std::string& command);
 
 }  // namespace anact::study

@@ -89,6 +89,7 @@ report::StudyRow row_of(const PlannedRun& planned, const std::filesystem::path& 
   row.setting = planned.setting;
   row.seed = static_cast<std::uint64_t>(planned.seed);
   row.key = planned.key;
+  row.classes = classes;
   row.diverged = trial.outcome == report::Outcome::diverged;
   double area = 0;
   for (const auto& epoch : trial.epochs) {
@@ -218,13 +219,12 @@ std::vector<Remaining> remaining(const Plan& plan, const std::vector<report::Stu
   const auto own = rows_of(plan, rows);
   std::vector<Remaining> result;
   for (const auto& experiment : plan.experiments) {
-    Remaining one{.experiment = experiment.name, .done = 0, .planned = run_count(experiment), .seconds = 0};
+    Remaining one{.experiment = experiment.name, .done = 0, .planned = run_count(experiment, rows), .seconds = 0};
     for (const auto& row : own) {
       if (row.experiment != experiment.name) continue;
       ++one.done;
       one.seconds += row.seconds;
     }
-    one.planned = std::max(one.planned, one.done);
     one.seconds = one.done == one.planned ? 0
                   : one.done == 0
                       ? report::kUnknown
@@ -238,9 +238,6 @@ bool work(const Plan& plan, const std::filesystem::path& folder, StudyObserver& 
           const std::atomic<bool>& stop) {
   const auto work_folder = folder / kWork;
   std::filesystem::create_directories(work_folder);
-  std::size_t planned = 0;
-  for (const auto& experiment : plan.experiments) planned += run_count(experiment);
-
   const Experiment* opened = nullptr;
   data::Dataset dataset;
   while (!stop) {
@@ -248,7 +245,8 @@ bool work(const Plan& plan, const std::filesystem::path& folder, StudyObserver& 
     std::set<std::string, std::less<>> known;
     for (const auto& row : rows) known.insert(row.key);
     std::vector<PlannedRun> missing;
-    std::size_t done = 0;
+    std::size_t done = 0, planned = 0;
+    for (const auto& experiment : plan.experiments) planned += run_count(experiment, rows);
     for (auto& run : planned_runs(plan, rows)) {
       if (known.contains(run.key)) {
         ++done;

@@ -38,21 +38,25 @@ h1, h2, h3 { line-height: 1.25; letter-spacing: -0.01em; text-wrap: balance; }
 h1 { font-size: 1.9rem; margin: 0 0 1rem; }
 h2 { font-size: 1.3rem; margin: 2.75rem 0 0.6rem; }
 h3 { font-size: 0.95rem; margin: 0 0 0.25rem; font-weight: 600; letter-spacing: 0; }
+h3.part { font-size: 1.08rem; margin: 2rem 0 0.5rem; letter-spacing: -0.01em; }
 p { margin: 0 0 0.9rem; max-width: 46rem; }
 .kicker { margin: 0 0 0.2rem; color: var(--muted); font-size: 0.85rem; letter-spacing: 0.04em; }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1.25rem; margin: 0; font-size: 0.95rem; }
+p + .facts, .facts + p { margin-top: 1rem; }
 .facts dt { color: var(--muted); }
 .facts dd { margin: 0; min-width: 0; }
 .banner { margin: 1.25rem 0 0; padding: 0.7rem 1rem; border-left: 4px solid var(--warn-edge); background: var(--warn); max-width: none; }
 .banner.bad { border-color: var(--bad-edge); background: var(--bad); }
 .banner p { margin: 0; max-width: none; }
 .note { color: var(--muted); font-size: 0.875rem; margin: 0.5rem 0 0; }
+.contents { margin: 1.25rem 0 0; padding-left: 1.4rem; }
+.contents a { color: var(--link); }
 .scroll { overflow-x: auto; border-top: 1px solid var(--rule); border-bottom: 1px solid var(--rule); }
 .scroll:focus-visible, summary:focus-visible, .legend [role=button]:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: 0.925rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.45rem 0.9rem 0.45rem 0; text-align: right; white-space: nowrap; border-top: 1px solid var(--grid); }
 th:last-child, td:last-child { padding-right: 0.3rem; }
-thead th { border-top: 0; color: var(--muted); font-weight: 500; vertical-align: bottom; }
+thead th { border-top: 0; color: var(--muted); font-weight: 500; vertical-align: bottom; white-space: normal; }
 tbody th { font-weight: 600; }
 th.left, td.left, tbody th { text-align: left; }
 td.reason { color: var(--muted); white-space: normal; min-width: 9rem; }
@@ -83,6 +87,16 @@ figcaption { color: var(--muted); font-size: 0.95rem; margin-bottom: 0.5rem; max
 .hollow { fill: var(--page); stroke: var(--c); stroke-width: 1.5; }
 .bar { fill: none; stroke: var(--c); opacity: 0.55; vector-effect: non-scaling-stroke; }
 .band { fill: var(--c); opacity: 0.13; }
+.intervals { max-width: 50rem; font-size: 0.875rem; }
+.intervals th, .intervals td { padding: 0; border: 0; line-height: 1.5rem; }
+.intervals tbody th { width: 1%; padding-right: 0.9rem; font-weight: 400; }
+.intervals .group th { padding-top: 0.5rem; color: var(--muted); }
+.intervals svg { display: block; width: 100%; height: 1.5rem; }
+.intervals tfoot td { color: var(--muted); white-space: normal; }
+.ticks { position: relative; height: 1.4rem; }
+.ticks span { position: absolute; transform: translateX(-50%); }
+.spot { fill: none; stroke: var(--c); stroke-width: 9; stroke-linecap: round; vector-effect: non-scaling-stroke; }
+.spot.inner { stroke: var(--page); stroke-width: 5; }
 .cells, .scale rect { shape-rendering: crispEdges; }
 .scale { display: block; width: 100%; max-width: 25rem; height: auto; margin-bottom: 0.7rem; }
 .scale text { font-size: 12.5px; fill: var(--muted); }
@@ -101,6 +115,7 @@ figcaption { color: var(--muted); font-size: 0.95rem; margin-bottom: 0.5rem; max
 details { border-top: 1px solid var(--rule); }
 details:last-of-type { border-bottom: 1px solid var(--rule); }
 summary { padding: 0.7rem 0; font-weight: 600; cursor: pointer; }
+figure + details, .more { margin-top: 1.5rem; }
 details > .scroll { border: 0; margin-bottom: 1rem; }
 pre { margin: 0 0 1rem; padding: 0.8rem 1rem; background: var(--soft); border-radius: 6px; overflow-x: auto; font: 0.85rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 details .facts { margin-bottom: 1rem; }
@@ -113,7 +128,7 @@ details .facts { margin-bottom: 1rem; }
   h1 { font-size: 1.5rem; }
   .facts { grid-template-columns: 1fr; gap: 0; }
   .facts dd { margin-bottom: 0.4rem; }
-  tbody th { position: sticky; left: 0; background: var(--page); white-space: normal; min-width: 5.5rem; max-width: 8rem; }
+  .scroll tbody th { position: sticky; left: 0; background: var(--page); white-space: normal; min-width: 5.5rem; max-width: 8rem; }
 }
 @media print { .panel, figure, tr { break-inside: avoid; } }
 )css";

@@ -11,6 +11,8 @@ std::string element(const std::string& tag, const std::string& text) {
 
 std::string note(const std::string& text) { return element("p class=\"note\"", text); }
 
+std::string part(const std::string& heading) { return element("h3 class=\"part\"", heading); }
+
 std::string facts(const std::vector<std::pair<std::string, std::string>>& fields) {
   std::string html = "<dl class=\"facts\">\n";
   for (const auto& [name, value] : fields) html += element("dt", name) + element("dd", value);

@@ -16,6 +16,9 @@ namespace anact::page {
 // A <p class="note">.
 [[nodiscard]] std::string note(const std::string& text);
 
+// The heading of a part of a section, which has an <h2>.
+[[nodiscard]] std::string part(const std::string& heading);
+
 // Names and values.
 [[nodiscard]] std::string facts(const std::vector<std::pair<std::string, std::string>>& fields);
 

@@ -154,7 +154,7 @@ TEST(Conclusion, PutsEachArmWhereItsIntervalDoes) {
   EXPECT_NE(text.find("Of 4 arms with a baseline, 1 lies above it"), std::string::npos) << text;
   EXPECT_NE(text.find("points: normal (+20.00 ± 4.97 against plain)."), std::string::npos) << text;
   EXPECT_NE(text.find("1 lies below it by more than the interval: worse (−22.00 ± "), std::string::npos) << text;
-  EXPECT_NE(text.find("For 1 the interval includes zero, so these runs do not tell the arm from its baseline: same ("),
+  EXPECT_NE(text.find("For 1 the interval includes zero, so these runs do not tell the arm from its baseline: same."),
             std::string::npos)
       << text;
   EXPECT_NE(text.find("No difference is given for broken (broken diverged)."), std::string::npos) << text;

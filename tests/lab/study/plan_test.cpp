@@ -61,7 +61,7 @@ TEST(Plan, ExperimentsChangeTheDefaults) {
   ASSERT_EQ(shallow.trials.size(), 2U);
   EXPECT_EQ(shallow.trials[0].learning_rate, 0.01);
   EXPECT_EQ(shallow.trials[1].learning_rate, 0.1);
-  EXPECT_EQ(run_count(shallow), 3U * 2 + 3 * 2);
+  EXPECT_EQ(run_count(shallow, {}), 3U * 2 + 3 * 2);
 }
 
 TEST(Plan, TrialsAreEveryRateWithEveryDecay) {
@@ -160,15 +160,18 @@ TEST(Plan, TheChosenSettingIsRunAtTheOtherSeeds) {
     if (run.arm == "third") rows.push_back(row_for(run, rate == 0.1 ? 0.2 : 0.3));
   }
   const auto runs = planned_runs(plan, rows);
-  ASSERT_EQ(runs.size(), 6U + 2 * 2);
+  // The best, the arm that it is compared with, and the one to keep.
+  ASSERT_EQ(runs.size(), 6U + 3 * 2);
+  EXPECT_EQ(run_count(plan.experiments[0], rows), runs.size());
+  const std::vector<std::pair<std::string, double>> expected{{"silu", 0.1}, {"nsilu", 0.01}, {"third", 0.01}};
   for (std::size_t i = 6; i < runs.size(); ++i) {
-    EXPECT_EQ(runs[i].seed, i < 8 ? 1 : 2);
-    EXPECT_EQ(runs[i].arm, i % 2 == 0 ? "nsilu" : "third");
-    EXPECT_EQ(runs[i].setting.learning_rate, 0.01);
+    EXPECT_EQ(runs[i].seed, i < 9 ? 1 : 2);
+    EXPECT_EQ(runs[i].arm, expected[i % 3].first);
+    EXPECT_EQ(runs[i].setting.learning_rate, expected[i % 3].second);
   }
   // An arm that diverged at every setting has none to go on with.
   for (auto& row : rows) row.diverged = row.diverged || row.arm == "third";
-  EXPECT_EQ(planned_runs(plan, rows).size(), 6U + 2);
+  EXPECT_EQ(planned_runs(plan, rows).size(), 6U + 2 * 2);
 }
 
 TEST(Key, IsOfWhatChangesTheNumbers) {
@@ -208,11 +211,11 @@ TEST(Studies, OfTheProjectCanAllBeRun) {
     const auto plan = load_plan(entry.path());
     names.insert(plan.name);
     EXPECT_FALSE(plan.question.empty()) << plan.name;
-    const auto described = describe(plan, "");
+    const auto described = describe(plan, {}, "");
     ASSERT_EQ(described.experiments.size(), plan.experiments.size());
     for (std::size_t i = 0; i < plan.experiments.size(); ++i) {
       EXPECT_EQ(described.experiments[i].arms.size(), plan.experiments[i].arms.size());
-      EXPECT_EQ(described.experiments[i].planned_runs, run_count(plan.experiments[i]));
+      EXPECT_EQ(described.experiments[i].planned_runs, run_count(plan.experiments[i], {}));
     }
   }
   EXPECT_GE(names.size(), 2U);

@@ -12,6 +12,8 @@ TEST(Element, ClosesTheTagWithoutItsAttributes) {
   EXPECT_EQ(note("a < b"), element("p class=\"note\"", "a < b"));
 }
 
+TEST(Part, IsAHeadingBelowASection) { EXPECT_EQ(part("a < b"), "<h3 class=\"part\">a &lt; b</h3>\n"); }
+
 TEST(Facts, PairNamesAndValues) {
   EXPECT_EQ(facts({{"Data", "<digits>"}}), "<dl class=\"facts\">\n<dt>Data</dt>\n<dd>&lt;digits&gt;</dd>\n</dl>\n");
 }
