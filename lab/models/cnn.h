@@ -1,7 +1,6 @@
 // The plain convolutional network: stages of 3x3 convolutions, each followed by an activation, without shortcuts.
 #pragma once
 
-#include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/any.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
@@ -12,6 +11,7 @@
 #include "models/activation.h"
 #include "models/initialization.h"
 #include "models/network.h"
+#include "models/norm.h"
 
 namespace anact::models {
 
@@ -20,7 +20,7 @@ struct CNNOptions {
   std::int64_t classes = 0;
   std::vector<std::int64_t> widths{32, 64, 128};  // channels of each stage
   std::int64_t blocks = 2;                        // convolutions to a stage, each with an activation
-  bool batch_norm = false;  // BatchNorm2d, in the bias's place, between convolution and activation
+  Norm norm = Norm::none;                         // between convolution and activation, in the bias's place
   ActivationFactory activation;
 };
 
@@ -41,7 +41,7 @@ class CNNImpl : public Network {
 
  private:
   std::vector<torch::nn::Conv2d> convs_;
-  std::vector<torch::nn::BatchNorm2d> norms_;
+  std::vector<torch::nn::AnyModule> norms_;
   std::vector<torch::nn::AnyModule> activations_;
   torch::nn::Linear output_{nullptr};
 };

@@ -1,7 +1,6 @@
 // The plain multilayer perceptron: linear, activation, linear, activation, …, linear.
 #pragma once
 
-#include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/any.h>
 #include <torch/nn/modules/linear.h>
 
@@ -11,6 +10,7 @@
 #include "models/activation.h"
 #include "models/initialization.h"
 #include "models/network.h"
+#include "models/norm.h"
 
 namespace anact::models {
 
@@ -19,7 +19,7 @@ struct MLPOptions {
   std::int64_t classes = 0;
   std::int64_t depth = 20;   // hidden layers, each with an activation
   std::int64_t width = 128;  // units of each hidden layer
-  bool batch_norm = false;   // BatchNorm1d between the linear layer and the activation
+  Norm norm = Norm::none;    // between the linear layer, which has a bias all the same, and the activation
   ActivationFactory activation;
 };
 
@@ -41,7 +41,7 @@ class MLPImpl : public Network {
 
  private:
   std::vector<torch::nn::Linear> linears_;
-  std::vector<torch::nn::BatchNorm1d> norms_;
+  std::vector<torch::nn::AnyModule> norms_;
   std::vector<torch::nn::AnyModule> activations_;
   torch::nn::Linear output_{nullptr};
 };

@@ -395,7 +395,7 @@ report::Study describe(const Plan& plan, const std::string& command) {
                                 .baseline = arms[i].baseline == arms[i].name ? "" : arms[i].baseline,
                                 .text = experiment.arms[i],
                                 .activation = arms[i].activation_name(),
-                                .normalized = arms[i].normalization == train::Normalization::anact});
+                                .normalized = arms[i].normalized});
     }
     described.trials = experiment.trials;
     described.first_seed = static_cast<std::uint64_t>(experiment.first_seed);
