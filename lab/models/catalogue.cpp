@@ -70,6 +70,7 @@ std::shared_ptr<Network> make_network(const NetworkOptions& options) {
                                                 .depth = options.depth,
                                                 .width = options.units,
                                                 .norm = options.norm.value_or(Norm::none),
+                                                .standardization = options.standardization,
                                                 .activation = options.activation});
   }
   if (name == "cnn") {
@@ -79,6 +80,7 @@ std::shared_ptr<Network> make_network(const NetworkOptions& options) {
                                                 .widths = options.widths,
                                                 .blocks = options.blocks,
                                                 .norm = options.norm.value_or(Norm::none),
+                                                .standardization = options.standardization,
                                                 .activation = options.activation});
   }
   const auto& network = *std::ranges::find(kResidualNetworks, name, &ResidualNetwork::name);
@@ -87,6 +89,7 @@ std::shared_ptr<Network> make_network(const NetworkOptions& options) {
                                                     .depth = network.depth,
                                                     .stem = network.any_stem ? options.stem : ResNetStem::cifar,
                                                     .norm = options.norm.value_or(Norm::batch),
+                                                    .standardization = options.standardization,
                                                     .activation = options.activation});
 }
 

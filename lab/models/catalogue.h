@@ -13,6 +13,7 @@
 #include "models/network.h"
 #include "models/norm.h"
 #include "models/resnet.h"
+#include "models/weighted.h"
 
 namespace anact::models {
 
@@ -41,6 +42,7 @@ struct NetworkOptions {
   std::int64_t blocks = 2;                        // cnn: convolutions to a stage
   std::optional<Norm> norm = std::nullopt;        // the network's own when not set: batch in a ResNet, else none
   ResNetStem stem = ResNetStem::cifar;            // resnet…
+  WeightStandardization standardization = WeightStandardization::none;  // of all layers but the last
   ActivationFactory activation;
 };
 

@@ -19,7 +19,7 @@ CNNImpl::CNNImpl(CNNOptions given) : options(std::move(given)) {
     for (std::int64_t block = 0; block < options.blocks; ++block) {
       const auto suffix = std::to_string(convs_.size());
       const auto conv = torch::nn::Conv2dOptions(channels, width, 3).padding(1).bias(options.norm == Norm::none);
-      convs_.push_back(register_module("conv" + suffix, torch::nn::Conv2d(conv)));
+      convs_.push_back(register_module("conv" + suffix, WeightedConv2d(conv, options.standardization)));
       norms_.push_back(make_image_norm(options.norm, width));
       if (!norms_.back().is_empty()) register_module("norm" + suffix, norms_.back().ptr());
       activations_.push_back(options.activation());

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <torch/nn/modules/container/any.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
 #include <string>
@@ -12,6 +11,7 @@
 #include "models/initialization.h"
 #include "models/network.h"
 #include "models/norm.h"
+#include "models/weighted.h"
 
 namespace anact::models {
 
@@ -21,6 +21,7 @@ struct CNNOptions {
   std::vector<std::int64_t> widths{32, 64, 128};  // channels of each stage
   std::int64_t blocks = 2;                        // convolutions to a stage, each with an activation
   Norm norm = Norm::none;                         // between convolution and activation, in the bias's place
+  WeightStandardization standardization = WeightStandardization::none;  // of the convolutions
   ActivationFactory activation;
 };
 
@@ -40,7 +41,7 @@ class CNNImpl : public Network {
   CNNOptions options;
 
  private:
-  std::vector<torch::nn::Conv2d> convs_;
+  std::vector<WeightedConv2d> convs_;
   std::vector<torch::nn::AnyModule> norms_;
   std::vector<torch::nn::AnyModule> activations_;
   torch::nn::Linear output_{nullptr};

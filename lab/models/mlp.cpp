@@ -16,7 +16,8 @@ MLPImpl::MLPImpl(MLPOptions given) : options(std::move(given)) {
   std::int64_t inputs = options.inputs;
   for (std::int64_t layer = 0; layer < options.depth; ++layer) {
     const auto suffix = std::to_string(layer);
-    linears_.push_back(register_module("linear" + suffix, torch::nn::Linear(inputs, options.width)));
+    linears_.push_back(register_module(
+        "linear" + suffix, WeightedLinear(torch::nn::LinearOptions(inputs, options.width), options.standardization)));
     norms_.push_back(make_feature_norm(options.norm, options.width));
     if (!norms_.back().is_empty()) register_module("norm" + suffix, norms_.back().ptr());
     activations_.push_back(options.activation());

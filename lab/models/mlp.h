@@ -11,6 +11,7 @@
 #include "models/initialization.h"
 #include "models/network.h"
 #include "models/norm.h"
+#include "models/weighted.h"
 
 namespace anact::models {
 
@@ -20,6 +21,7 @@ struct MLPOptions {
   std::int64_t depth = 20;   // hidden layers, each with an activation
   std::int64_t width = 128;  // units of each hidden layer
   Norm norm = Norm::none;    // between the linear layer, which has a bias all the same, and the activation
+  WeightStandardization standardization = WeightStandardization::none;  // of the hidden layers
   ActivationFactory activation;
 };
 
@@ -40,7 +42,7 @@ class MLPImpl : public Network {
   MLPOptions options;
 
  private:
-  std::vector<torch::nn::Linear> linears_;
+  std::vector<WeightedLinear> linears_;
   std::vector<torch::nn::AnyModule> norms_;
   std::vector<torch::nn::AnyModule> activations_;
   torch::nn::Linear output_{nullptr};

@@ -13,9 +13,6 @@
 namespace anact::models {
 namespace {
 
-using torch::nn::Conv2d;
-using torch::nn::Conv2dOptions;
-
 // Output channels of a bottleneck for each of its inner ones.
 constexpr std::int64_t kExpansion = 4;
 
@@ -43,10 +40,11 @@ const Architecture& find_architecture(std::int64_t depth) {
   throw std::invalid_argument("ResNet: depth is " + std::to_string(depth) + "; there are " + text::join(known));
 }
 
-Conv2d conv(const ResNetOptions& options, std::int64_t inputs, std::int64_t outputs, std::int64_t kernel,
-            std::int64_t stride) {
+WeightedConv2d conv(const ResNetOptions& options, std::int64_t inputs, std::int64_t outputs, std::int64_t kernel,
+                    std::int64_t stride) {
   const bool bias = options.norm == Norm::none;
-  return Conv2d(Conv2dOptions(inputs, outputs, kernel).stride(stride).padding(kernel / 2).bias(bias));
+  return {torch::nn::Conv2dOptions(inputs, outputs, kernel).stride(stride).padding(kernel / 2).bias(bias),
+          options.standardization};
 }
 
 }  // namespace
@@ -87,7 +85,7 @@ class ResidualBlock : public torch::nn::Module {
   [[nodiscard]] std::int64_t outputs() const { return outputs_; }
 
  private:
-  void add(const ResNetOptions& options, const Conv2d& conv) {
+  void add(const ResNetOptions& options, const WeightedConv2d& conv) {
     const auto suffix = std::to_string(convs_.size() + 1);
     convs_.push_back(register_module("conv" + suffix, conv));
     norms_.push_back(make_image_norm(options.norm, conv->options.out_channels()));
@@ -106,7 +104,7 @@ class ResidualBlock : public torch::nn::Module {
 
   std::int64_t stride_;
   std::int64_t outputs_ = 0;
-  std::vector<Conv2d> convs_;
+  std::vector<WeightedConv2d> convs_;
   std::vector<torch::nn::AnyModule> norms_;
   std::vector<torch::nn::AnyModule> activations_;
   torch::nn::Sequential downsample_;  // empty without a projection

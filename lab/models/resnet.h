@@ -2,7 +2,6 @@
 #pragma once
 
 #include <torch/nn/modules/container/any.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
 #include <memory>
@@ -13,6 +12,7 @@
 #include "models/initialization.h"
 #include "models/network.h"
 #include "models/norm.h"
+#include "models/weighted.h"
 
 namespace anact::models {
 
@@ -33,6 +33,7 @@ struct ResNetOptions {
   std::int64_t depth = 18;
   ResNetStem stem = ResNetStem::cifar;
   Norm norm = Norm::batch;  // after each convolution, shortcuts' too, and in the bias's place
+  WeightStandardization standardization = WeightStandardization::none;  // of the convolutions, shortcuts' too
   ActivationFactory activation;
 };
 
@@ -57,7 +58,7 @@ class ResNetImpl : public Network {
   ResNetOptions options;
 
  private:
-  torch::nn::Conv2d conv1_{nullptr};
+  WeightedConv2d conv1_{nullptr};
   torch::nn::AnyModule bn1_;
   torch::nn::AnyModule act1_;
   std::vector<std::shared_ptr<ResidualBlock>> blocks_;  // of all stages

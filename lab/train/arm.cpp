@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "math/names.h"
@@ -54,6 +55,7 @@ const std::map<std::string_view, Setting>& arm_settings() {
          if (v == "anact") throw std::invalid_argument("norm=anact: put an n in front of the activation instead");
          arm.norm = models::parse_norm(v);
        }},
+      {"ws", [](Arm& arm, std::string_view v) { arm.standardization = models::parse_weight_standardization(v); }},
       {"init", [](Arm& arm, std::string_view v) { arm.initialization = models::parse_initialization(v); }},
       {"lr",
        [](Arm& arm, std::string_view v) {
@@ -71,8 +73,8 @@ const std::map<std::string_view, Setting>& arm_settings() {
   return settings;
 }
 
-const models::LearntActivation* find_learnt(std::string_view name) {
-  const auto found = std::ranges::find(models::learnt_activations(), name, &models::LearntActivation::name);
+const models::LearntActivationInfo* find_learnt(std::string_view name) {
+  const auto found = std::ranges::find(models::learnt_activations(), name, &models::LearntActivationInfo::name);
   return found == models::learnt_activations().end() ? nullptr : &*found;
 }
 
@@ -98,7 +100,9 @@ std::vector<std::string> head_names() {
 }
 
 // Whether two arms set the same of the network.
-bool same_network(const Arm& a, const Arm& b) { return a.norm == b.norm; }
+bool same_network(const Arm& a, const Arm& b) {
+  return std::tie(a.norm, a.standardization) == std::tie(b.norm, b.standardization);
+}
 
 // The recipe that a head such as "nsilu-paper" ends in.
 std::optional<Recipe> recipe_of(std::string_view head) {
@@ -123,16 +127,21 @@ std::string Arm::activation_name() const {
 }
 
 models::ActivationFactory Arm::factory() const {
-  if (learnt != nullptr) return learnt->make;
   if (normalized) {
     return [options = anact] { return torch::nn::AnyModule(nn::ANAct(options)); };
   }
-  return [plain = activation] { return torch::nn::AnyModule(models::PlainActivation(plain)); };
+  const bool scaled = standardization == models::WeightStandardization::scaled;
+  const double scale = scaled ? models::standardizing_scale(activation) : 1;
+  if (learnt != nullptr) {
+    return [info = learnt, scale] { return torch::nn::AnyModule(models::LearntActivation(*info, scale)); };
+  }
+  return [plain = activation, scale] { return torch::nn::AnyModule(models::PlainActivation(plain, scale)); };
 }
 
 models::NetworkOptions Arm::applied_to(models::NetworkOptions options) const {
   options.activation = factory();
   if (norm) options.norm = norm;
+  options.standardization = standardization;
   return options;
 }
 
@@ -150,6 +159,7 @@ nlohmann::json Arm::to_json(double default_learning_rate) const {
   if (!baseline.empty()) result["baseline"] = baseline;
   // What "normalization" does not tell.
   if (norm && (normalized || *norm == models::Norm::none)) result["norm"] = models::to_string(*norm);
+  if (standardization != models::WeightStandardization::none) result["ws"] = models::to_string(standardization);
   if (normalized) {
     for (const auto& option : option_table()) {
       if (const auto value = option.value(anact.values())) {
@@ -226,7 +236,7 @@ Arm parse_arm(std::string_view given) {
       arm.initialization = normalized ? models::parse_initialization(recipe_info(recipe.value_or(Recipe{})).weights)
                                       : default_initialization(arm);
     }
-    if (normalized) (void)nn::ANAct(arm.anact);  // checks the options together
+    (void)arm.factory()();  // checks the options together
   } catch (const std::invalid_argument& error) {
     fail(given, error.what());
   }

@@ -17,10 +17,11 @@ namespace anact::train {
 
 struct Arm {
   std::string name;
-  Activation activation;                             // a learnt one's start
-  const models::LearntActivation* learnt = nullptr;  // null for an activation without a learnt parameter
-  bool normalized = false;                           // by ANAct
-  std::optional<models::Norm> norm;                  // before the activation; the network's own when not set
+  Activation activation;                                 // a learnt one's start
+  const models::LearntActivationInfo* learnt = nullptr;  // null for an activation without a learnt parameter
+  bool normalized = false;                               // by ANAct
+  std::optional<models::Norm> norm;                      // before the activation; the network's own when not set
+  models::WeightStandardization standardization = models::WeightStandardization::none;
   models::Initialization initialization = models::Initialization::he;
   nn::ANActOptions anact;               // used when `normalized`
   std::optional<double> learning_rate;  // the run's own when not set
@@ -39,11 +40,13 @@ struct Arm {
 // First the activation as parse_activation reads it, or a learnt one: swish-beta, prelu. An "n" in front asks for
 // ANAct, whose activations have no learnt parameter, and a recipe may follow: "nsilu-paper". Then settings, each after
 // a colon:
-//   norm=none|batch|group|layer     lr=NUMBER     name=TEXT     vs=ARM
+//   norm=none|batch|group|layer     ws=none|scaled     lr=NUMBER     name=TEXT     vs=ARM
 //   init=he|lecun|glorot|orthogonal|pytorch|gain|orthogonal-gain
 // and the options of ANAct, which win over the recipe's: option_table() has them, `anact info --options` lists them.
-// The initial weights are He's; with ANAct, which corrects the gain itself, those of the recipe; with selu, which is
-// made for it, LeCun's. The short names are silu-gain (silu:init=gain) and silu-batchnorm (silu:norm=batch).
+// With ws=scaled the weights are standardized (models::standardized), and a plain activation is followed by its fixed
+// scale (models::standardizing_scale); an ANAct is not. The initial weights are He's; with ANAct, which corrects the
+// gain itself, those of the recipe; with selu, which is made for it, LeCun's. The short names are silu-gain
+// (silu:init=gain) and silu-batchnorm (silu:norm=batch).
 //
 // Throws std::invalid_argument that names the arm, what was wrong in it, and the nearest names.
 [[nodiscard]] Arm parse_arm(std::string_view text);
