@@ -45,10 +45,10 @@ struct LayerRecord {
   Spread output_gradient;  // with respect to the output
 
   // Activations.
-  double forward_gain = kNotMeasured;       // rho  = E[f(x)^2] / Var(x)
-  double backward_gain = kNotMeasured;      // rho' = E[f'(x)^2]
-  double lambda = kNotMeasured;             // the factor in force, without alpha's part; 1 for a plain activation
-  double forward_property = kNotMeasured;   // lambda^2 rho
+  double forward_gain = kNotMeasured;      // rho  = E[f(x)^2] / Var(x)
+  double backward_gain = kNotMeasured;     // rho' = E[f'(x)^2]
+  double lambda = kNotMeasured;            // the factor in force, without alpha's part; of a plain activation its scale
+  double forward_property = kNotMeasured;  // lambda^2 rho
   double backward_property = kNotMeasured;  // lambda^2 rho'
   double output_mean = kNotMeasured;        // mu = E[f(x)], the column "mu"
   double alpha = kNotMeasured;              // ANAct's; not measured for a plain activation

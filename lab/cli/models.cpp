@@ -79,14 +79,14 @@ Row measure(const models::NetworkInfo& info, const Options& options, const train
                                  : Image{3, 32, 32},
           .classes = options.classes.value_or(digits ? 10 : 100),
           .cost = {}};
-  const auto network = models::make_network({.name = std::string(info.name),
-                                             .channels = row.image.channels,
-                                             .height = row.image.height,
-                                             .width = row.image.width,
-                                             .classes = row.classes,
-                                             .batch_norm = arm.normalization == train::Normalization::batch,
-                                             .stem = models::parse_stem(options.stem),
-                                             .activation = arm.factory()});
+  const auto network = models::make_network(arm.applied_to({.name = std::string(info.name),
+                                                            .channels = row.image.channels,
+                                                            .height = row.image.height,
+                                                            .width = row.image.width,
+                                                            .classes = row.classes,
+                                                            .norm = {},
+                                                            .stem = models::parse_stem(options.stem),
+                                                            .activation = {}}));
   row.cost = models::cost(*network, row.image.channels, row.image.height, row.image.width);
   return row;
 }

@@ -69,7 +69,8 @@ std::shared_ptr<Network> make_network(const NetworkOptions& options) {
                                                 .classes = options.classes,
                                                 .depth = options.depth,
                                                 .width = options.units,
-                                                .batch_norm = options.batch_norm,
+                                                .norm = options.norm.value_or(Norm::none),
+                                                .standardization = options.standardization,
                                                 .activation = options.activation});
   }
   if (name == "cnn") {
@@ -78,7 +79,8 @@ std::shared_ptr<Network> make_network(const NetworkOptions& options) {
                                                 .classes = options.classes,
                                                 .widths = options.widths,
                                                 .blocks = options.blocks,
-                                                .batch_norm = options.batch_norm,
+                                                .norm = options.norm.value_or(Norm::none),
+                                                .standardization = options.standardization,
                                                 .activation = options.activation});
   }
   const auto& network = *std::ranges::find(kResidualNetworks, name, &ResidualNetwork::name);
@@ -86,6 +88,8 @@ std::shared_ptr<Network> make_network(const NetworkOptions& options) {
                                                     .classes = options.classes,
                                                     .depth = network.depth,
                                                     .stem = network.any_stem ? options.stem : ResNetStem::cifar,
+                                                    .norm = options.norm.value_or(Norm::batch),
+                                                    .standardization = options.standardization,
                                                     .activation = options.activation});
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,7 +11,9 @@
 
 #include "models/activation.h"
 #include "models/network.h"
+#include "models/norm.h"
 #include "models/resnet.h"
+#include "models/weighted.h"
 
 namespace anact::models {
 
@@ -37,8 +40,9 @@ struct NetworkOptions {
   std::int64_t units = 128;                       // mlp: units of each
   std::vector<std::int64_t> widths{32, 64, 128};  // cnn: channels of each stage
   std::int64_t blocks = 2;                        // cnn: convolutions to a stage
-  bool batch_norm = false;                        // mlp, cnn; a ResNet always has it
+  std::optional<Norm> norm = std::nullopt;        // the network's own when not set: batch in a ResNet, else none
   ResNetStem stem = ResNetStem::cifar;            // resnet…
+  WeightStandardization standardization = WeightStandardization::none;  // of all layers but the last
   ActivationFactory activation;
 };
 

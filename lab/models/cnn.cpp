@@ -18,9 +18,10 @@ CNNImpl::CNNImpl(CNNOptions given) : options(std::move(given)) {
   for (const auto width : options.widths) {
     for (std::int64_t block = 0; block < options.blocks; ++block) {
       const auto suffix = std::to_string(convs_.size());
-      const auto conv = torch::nn::Conv2dOptions(channels, width, 3).padding(1).bias(!options.batch_norm);
-      convs_.push_back(register_module("conv" + suffix, torch::nn::Conv2d(conv)));
-      if (options.batch_norm) norms_.push_back(register_module("norm" + suffix, torch::nn::BatchNorm2d(width)));
+      const auto conv = torch::nn::Conv2dOptions(channels, width, 3).padding(1).bias(options.norm == Norm::none);
+      convs_.push_back(register_module("conv" + suffix, WeightedConv2d(conv, options.standardization)));
+      norms_.push_back(make_image_norm(options.norm, width));
+      if (!norms_.back().is_empty()) register_module("norm" + suffix, norms_.back().ptr());
       activations_.push_back(options.activation());
       register_module("activation" + suffix, activations_.back().ptr());
       channels = width;
@@ -44,8 +45,7 @@ torch::Tensor CNNImpl::forward(const torch::Tensor& input) {
   auto x = input;
   for (std::size_t layer = 0; layer < convs_.size(); ++layer) {
     if (layer > 0 && layer % blocks == 0) x = torch::max_pool2d(x, 2);
-    const auto convolved = convs_[layer]->forward(x);
-    x = activations_[layer].forward(norms_.empty() ? convolved : norms_[layer]->forward(convolved));
+    x = activations_[layer].forward(apply_norm(norms_[layer], convs_[layer]->forward(x)));
   }
   return output_->forward(torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1));
 }

@@ -1,9 +1,7 @@
 // The plain convolutional network: stages of 3x3 convolutions, each followed by an activation, without shortcuts.
 #pragma once
 
-#include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/any.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
 #include <string>
@@ -12,6 +10,8 @@
 #include "models/activation.h"
 #include "models/initialization.h"
 #include "models/network.h"
+#include "models/norm.h"
+#include "models/weighted.h"
 
 namespace anact::models {
 
@@ -20,7 +20,8 @@ struct CNNOptions {
   std::int64_t classes = 0;
   std::vector<std::int64_t> widths{32, 64, 128};  // channels of each stage
   std::int64_t blocks = 2;                        // convolutions to a stage, each with an activation
-  bool batch_norm = false;  // BatchNorm2d, in the bias's place, between convolution and activation
+  Norm norm = Norm::none;                         // between convolution and activation, in the bias's place
+  WeightStandardization standardization = WeightStandardization::none;  // of the convolutions
   ActivationFactory activation;
 };
 
@@ -40,8 +41,8 @@ class CNNImpl : public Network {
   CNNOptions options;
 
  private:
-  std::vector<torch::nn::Conv2d> convs_;
-  std::vector<torch::nn::BatchNorm2d> norms_;
+  std::vector<WeightedConv2d> convs_;
+  std::vector<torch::nn::AnyModule> norms_;
   std::vector<torch::nn::AnyModule> activations_;
   torch::nn::Linear output_{nullptr};
 };

@@ -16,10 +16,10 @@ MLPImpl::MLPImpl(MLPOptions given) : options(std::move(given)) {
   std::int64_t inputs = options.inputs;
   for (std::int64_t layer = 0; layer < options.depth; ++layer) {
     const auto suffix = std::to_string(layer);
-    linears_.push_back(register_module("linear" + suffix, torch::nn::Linear(inputs, options.width)));
-    if (options.batch_norm) {
-      norms_.push_back(register_module("norm" + suffix, torch::nn::BatchNorm1d(options.width)));
-    }
+    linears_.push_back(register_module(
+        "linear" + suffix, WeightedLinear(torch::nn::LinearOptions(inputs, options.width), options.standardization)));
+    norms_.push_back(make_feature_norm(options.norm, options.width));
+    if (!norms_.back().is_empty()) register_module("norm" + suffix, norms_.back().ptr());
     activations_.push_back(options.activation());
     register_module("activation" + suffix, activations_.back().ptr());
     inputs = options.width;
@@ -40,9 +40,7 @@ std::vector<std::string> MLPImpl::main_path() const {
 torch::Tensor MLPImpl::forward(const torch::Tensor& input) {
   auto x = input.flatten(1);
   for (std::size_t layer = 0; layer < linears_.size(); ++layer) {
-    const auto linear = linears_[layer]->forward(x);
-    const auto normalized = norms_.empty() ? linear : norms_[layer]->forward(linear);
-    x = activations_[layer].forward(normalized);
+    x = activations_[layer].forward(apply_norm(norms_[layer], linears_[layer]->forward(x)));
   }
   return output_->forward(x);
 }

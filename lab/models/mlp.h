@@ -1,7 +1,6 @@
 // The plain multilayer perceptron: linear, activation, linear, activation, …, linear.
 #pragma once
 
-#include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/any.h>
 #include <torch/nn/modules/linear.h>
 
@@ -11,6 +10,8 @@
 #include "models/activation.h"
 #include "models/initialization.h"
 #include "models/network.h"
+#include "models/norm.h"
+#include "models/weighted.h"
 
 namespace anact::models {
 
@@ -19,7 +20,8 @@ struct MLPOptions {
   std::int64_t classes = 0;
   std::int64_t depth = 20;   // hidden layers, each with an activation
   std::int64_t width = 128;  // units of each hidden layer
-  bool batch_norm = false;   // BatchNorm1d between the linear layer and the activation
+  Norm norm = Norm::none;    // between the linear layer, which has a bias all the same, and the activation
+  WeightStandardization standardization = WeightStandardization::none;  // of the hidden layers
   ActivationFactory activation;
 };
 
@@ -40,8 +42,8 @@ class MLPImpl : public Network {
   MLPOptions options;
 
  private:
-  std::vector<torch::nn::Linear> linears_;
-  std::vector<torch::nn::BatchNorm1d> norms_;
+  std::vector<WeightedLinear> linears_;
+  std::vector<torch::nn::AnyModule> norms_;
   std::vector<torch::nn::AnyModule> activations_;
   torch::nn::Linear output_{nullptr};
 };

@@ -13,10 +13,6 @@
 namespace anact::models {
 namespace {
 
-using torch::nn::BatchNorm2d;
-using torch::nn::Conv2d;
-using torch::nn::Conv2dOptions;
-
 // Output channels of a bottleneck for each of its inner ones.
 constexpr std::int64_t kExpansion = 4;
 
@@ -44,8 +40,11 @@ const Architecture& find_architecture(std::int64_t depth) {
   throw std::invalid_argument("ResNet: depth is " + std::to_string(depth) + "; there are " + text::join(known));
 }
 
-Conv2d conv(std::int64_t inputs, std::int64_t outputs, std::int64_t kernel, std::int64_t stride) {
-  return Conv2d(Conv2dOptions(inputs, outputs, kernel).stride(stride).padding(kernel / 2).bias(false));
+WeightedConv2d conv(const ResNetOptions& options, std::int64_t inputs, std::int64_t outputs, std::int64_t kernel,
+                    std::int64_t stride) {
+  const bool bias = options.norm == Norm::none;
+  return {torch::nn::Conv2dOptions(inputs, outputs, kernel).stride(stride).padding(kernel / 2).bias(bias),
+          options.standardization};
 }
 
 }  // namespace
@@ -53,29 +52,30 @@ Conv2d conv(std::int64_t inputs, std::int64_t outputs, std::int64_t kernel, std:
 // Two 3x3 convolutions, or one 3x3 between two 1x1, and the shortcut around them.
 class ResidualBlock : public torch::nn::Module {
  public:
-  ResidualBlock(const Architecture& architecture, std::int64_t inputs, std::int64_t width, std::int64_t stride,
-                const ActivationFactory& activation)
+  ResidualBlock(const ResNetOptions& options, const Architecture& architecture, std::int64_t inputs, std::int64_t width,
+                std::int64_t stride)
       : stride_(stride) {
     if (architecture.bottleneck) {
       outputs_ = kExpansion * width;
-      add(conv(inputs, width, 1, 1), activation);
-      add(conv(width, width, 3, stride), activation);
-      add(conv(width, outputs_, 1, 1), activation);
+      add(options, conv(options, inputs, width, 1, 1));
+      add(options, conv(options, width, width, 3, stride));
+      add(options, conv(options, width, outputs_, 1, 1));
     } else {
       outputs_ = width;
-      add(conv(inputs, width, 3, stride), activation);
-      add(conv(width, width, 3, 1), activation);
+      add(options, conv(options, inputs, width, 3, stride));
+      add(options, conv(options, width, width, 3, 1));
     }
     if (architecture.projection && (stride != 1 || inputs != outputs_)) {
-      downsample_ = register_module("downsample",
-                                    torch::nn::Sequential(conv(inputs, outputs_, 1, stride), BatchNorm2d(outputs_)));
+      downsample_->push_back(conv(options, inputs, outputs_, 1, stride));
+      if (auto norm = make_image_norm(options.norm, outputs_); !norm.is_empty()) downsample_->push_back(norm);
+      register_module("downsample", downsample_);
     }
   }
 
   torch::Tensor forward(const torch::Tensor& input) {
     auto x = input;
     for (std::size_t i = 0; i < convs_.size(); ++i) {
-      x = norms_[i]->forward(convs_[i]->forward(x));
+      x = apply_norm(norms_[i], convs_[i]->forward(x));
       if (i + 1 == convs_.size()) x.add_(shortcut(input));
       x = activations_[i].forward(x);
     }
@@ -85,16 +85,17 @@ class ResidualBlock : public torch::nn::Module {
   [[nodiscard]] std::int64_t outputs() const { return outputs_; }
 
  private:
-  void add(const Conv2d& conv, const ActivationFactory& activation) {
+  void add(const ResNetOptions& options, const WeightedConv2d& conv) {
     const auto suffix = std::to_string(convs_.size() + 1);
     convs_.push_back(register_module("conv" + suffix, conv));
-    norms_.push_back(register_module("bn" + suffix, BatchNorm2d(conv->options.out_channels())));
-    activations_.push_back(activation());
+    norms_.push_back(make_image_norm(options.norm, conv->options.out_channels()));
+    if (!norms_.back().is_empty()) register_module("bn" + suffix, norms_.back().ptr());
+    activations_.push_back(options.activation());
     register_module("act" + suffix, activations_.back().ptr());
   }
 
   torch::Tensor shortcut(const torch::Tensor& input) {
-    if (downsample_) return downsample_->forward(input);
+    if (!downsample_->is_empty()) return downsample_->forward(input);
     const std::int64_t missing = outputs_ - input.size(1);
     if (stride_ == 1 && missing == 0) return input;
     const auto pixels = input.slice(2, 0, std::nullopt, stride_).slice(3, 0, std::nullopt, stride_);
@@ -103,10 +104,10 @@ class ResidualBlock : public torch::nn::Module {
 
   std::int64_t stride_;
   std::int64_t outputs_ = 0;
-  std::vector<Conv2d> convs_;
-  std::vector<BatchNorm2d> norms_;
+  std::vector<WeightedConv2d> convs_;
+  std::vector<torch::nn::AnyModule> norms_;
   std::vector<torch::nn::AnyModule> activations_;
-  torch::nn::Sequential downsample_{nullptr};
+  torch::nn::Sequential downsample_;  // empty without a projection
 };
 
 ResNetImpl::ResNetImpl(ResNetOptions given) : options(std::move(given)) {
@@ -116,8 +117,9 @@ ResNetImpl::ResNetImpl(ResNetOptions given) : options(std::move(given)) {
   const auto& architecture = find_architecture(options.depth);
   std::int64_t width = architecture.width;
   const bool small = options.stem == ResNetStem::cifar;
-  conv1_ = register_module("conv1", conv(options.channels, width, small ? 3 : 7, small ? 1 : 2));
-  bn1_ = register_module("bn1", BatchNorm2d(width));
+  conv1_ = register_module("conv1", conv(options, options.channels, width, small ? 3 : 7, small ? 1 : 2));
+  bn1_ = make_image_norm(options.norm, width);
+  if (!bn1_.is_empty()) register_module("bn1", bn1_.ptr());
   act1_ = options.activation();
   register_module("act1", act1_.ptr());
   std::int64_t channels = width;
@@ -127,7 +129,7 @@ ResNetImpl::ResNetImpl(ResNetOptions given) : options(std::move(given)) {
     torch::nn::Sequential layer;
     for (int i = 0; i < blocks; ++i) {
       const std::int64_t stride = i == 0 && stage > 0 ? 2 : 1;
-      blocks_.push_back(std::make_shared<ResidualBlock>(architecture, channels, width, stride, options.activation));
+      blocks_.push_back(std::make_shared<ResidualBlock>(options, architecture, channels, width, stride));
       channels = blocks_.back()->outputs();
       layer->push_back(blocks_.back());
     }
@@ -151,7 +153,7 @@ std::vector<std::string> ResNetImpl::main_path() const {
 }
 
 torch::Tensor ResNetImpl::forward(const torch::Tensor& input) {
-  auto x = act1_.forward(bn1_->forward(conv1_->forward(input)));
+  auto x = act1_.forward(apply_norm(bn1_, conv1_->forward(input)));
   if (options.stem == ResNetStem::imagenet) x = torch::max_pool2d(x, 3, 2, 1);
   for (const auto& block : blocks_) x = block->forward(x);
   return fc_->forward(torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1));

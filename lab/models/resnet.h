@@ -1,9 +1,7 @@
 // Residual networks (He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016).
 #pragma once
 
-#include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/any.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
 #include <memory>
@@ -13,6 +11,8 @@
 #include "models/activation.h"
 #include "models/initialization.h"
 #include "models/network.h"
+#include "models/norm.h"
+#include "models/weighted.h"
 
 namespace anact::models {
 
@@ -32,15 +32,17 @@ struct ResNetOptions {
   // every second pixel and adds channels of zeros, half of them on either side (option A), so that it has no weights.
   std::int64_t depth = 18;
   ResNetStem stem = ResNetStem::cifar;
+  Norm norm = Norm::batch;  // after each convolution, shortcuts' too, and in the bias's place
+  WeightStandardization standardization = WeightStandardization::none;  // of the convolutions, shortcuts' too
   ActivationFactory activation;
 };
 
 class ResidualBlock;
 
-// Weights and batch norms have torchvision's names (conv1.weight, layer2.0.downsample.0.weight, fc.bias), those of
-// CIFAR by the same rule. torchvision's blocks use one `relu` for all their places; here each place has a module of its
-// own: act1 after the first convolution of the network and of a block, act2 and act3 after the others, the last of a
-// block after the addition.
+// Weights and norms have torchvision's names (conv1.weight, layer2.0.downsample.0.weight, fc.bias), those of CIFAR by
+// the same rule; another norm than BatchNorm is called bn1 too, as with torchvision's norm_layer. torchvision's blocks
+// use one `relu` for all their places; here each place has a module of its own: act1 after the first convolution of the
+// network and of a block, act2 and act3 after the others, the last of a block after the addition.
 class ResNetImpl : public Network {
  public:
   // Throws std::invalid_argument for sizes below 1, for a depth that there is not and without an activation.
@@ -48,16 +50,16 @@ class ResNetImpl : public Network {
 
   void initialize(const WeightInitialization& weights, const at::Generator& generator) override;
 
-  // The trace follows the main path; a convolution in a shortcut is not in it. A linear output is what enters a batch
-  // norm, so that the last activation of a block is of more than the linear output beside it.
+  // The trace follows the main path; a convolution in a shortcut is not in it. A linear output is what enters a norm,
+  // so that the last activation of a block is of more than the linear output beside it.
   torch::Tensor forward(const torch::Tensor& input) override;
   [[nodiscard]] std::vector<std::string> main_path() const override;
 
   ResNetOptions options;
 
  private:
-  torch::nn::Conv2d conv1_{nullptr};
-  torch::nn::BatchNorm2d bn1_{nullptr};
+  WeightedConv2d conv1_{nullptr};
+  torch::nn::AnyModule bn1_;
   torch::nn::AnyModule act1_;
   std::vector<std::shared_ptr<ResidualBlock>> blocks_;  // of all stages
   torch::nn::Linear fc_{nullptr};

@@ -254,7 +254,7 @@ report::StudyExperiment describe(const Experiment& experiment) {
                               .baseline = arms[i].baseline == arms[i].name ? "" : arms[i].baseline,
                               .text = experiment.arms[i],
                               .activation = arms[i].activation_name(),
-                              .normalized = arms[i].normalization == train::Normalization::anact});
+                              .normalized = arms[i].normalized});
   }
   described.trials = experiment.trials;
   described.first_seed = static_cast<std::uint64_t>(experiment.first_seed);

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "math/names.h"
@@ -39,27 +40,8 @@ double parse_number(std::string_view text) {
   return *value;
 }
 
-Normalization parse_normalization(std::string_view text) {
-  if (text == "none") return Normalization::none;
-  if (text == "anact") return Normalization::anact;
-  if (text == "batch") return Normalization::batch;
-  throw std::invalid_argument("expected none, anact or batch, found '" + std::string(text) + "'");
-}
-
-std::string_view to_string(Normalization value) {
-  switch (value) {
-    case Normalization::none:
-      return "none";
-    case Normalization::anact:
-      return "anact";
-    case Normalization::batch:
-      return "batch";
-  }
-  return "";
-}
-
+// Of a plain activation.
 models::Initialization default_initialization(const Arm& arm) {
-  if (arm.normalization == Normalization::anact) return models::parse_initialization(recipe_info(Recipe{}).weights);
   return arm.activation.kind == ActivationKind::selu ? models::Initialization::lecun : models::Initialization::he;
 }
 
@@ -68,7 +50,12 @@ using Setting = std::function<void(Arm&, std::string_view)>;
 // The settings that every arm has; ANAct's own are its options.
 const std::map<std::string_view, Setting>& arm_settings() {
   static const std::map<std::string_view, Setting> settings{
-      {"norm", [](Arm& arm, std::string_view v) { arm.normalization = parse_normalization(v); }},
+      {"norm",
+       [](Arm& arm, std::string_view v) {
+         if (v == "anact") throw std::invalid_argument("norm=anact: put an n in front of the activation instead");
+         arm.norm = models::parse_norm(v);
+       }},
+      {"ws", [](Arm& arm, std::string_view v) { arm.standardization = models::parse_weight_standardization(v); }},
       {"init", [](Arm& arm, std::string_view v) { arm.initialization = models::parse_initialization(v); }},
       {"lr",
        [](Arm& arm, std::string_view v) {
@@ -86,8 +73,8 @@ const std::map<std::string_view, Setting>& arm_settings() {
   return settings;
 }
 
-const models::LearntActivation* find_learnt(std::string_view name) {
-  const auto found = std::ranges::find(models::learnt_activations(), name, &models::LearntActivation::name);
+const models::LearntActivationInfo* find_learnt(std::string_view name) {
+  const auto found = std::ranges::find(models::learnt_activations(), name, &models::LearntActivationInfo::name);
   return found == models::learnt_activations().end() ? nullptr : &*found;
 }
 
@@ -110,6 +97,11 @@ std::vector<std::string> head_names() {
   }
   for (const auto& [name, meaning] : kShortNames) names.emplace_back(name);
   return names;
+}
+
+// Whether two arms set the same of the network.
+bool same_network(const Arm& a, const Arm& b) {
+  return std::tie(a.norm, a.standardization) == std::tie(b.norm, b.standardization);
 }
 
 // The recipe that a head such as "nsilu-paper" ends in.
@@ -135,11 +127,22 @@ std::string Arm::activation_name() const {
 }
 
 models::ActivationFactory Arm::factory() const {
-  if (learnt != nullptr) return learnt->make;
-  if (normalization == Normalization::anact) {
+  if (normalized) {
     return [options = anact] { return torch::nn::AnyModule(nn::ANAct(options)); };
   }
-  return [plain = activation] { return torch::nn::AnyModule(models::PlainActivation(plain)); };
+  const bool scaled = standardization == models::WeightStandardization::scaled;
+  const double scale = scaled ? models::standardizing_scale(activation) : 1;
+  if (learnt != nullptr) {
+    return [info = learnt, scale] { return torch::nn::AnyModule(models::LearntActivation(*info, scale)); };
+  }
+  return [plain = activation, scale] { return torch::nn::AnyModule(models::PlainActivation(plain, scale)); };
+}
+
+models::NetworkOptions Arm::applied_to(models::NetworkOptions options) const {
+  options.activation = factory();
+  if (norm) options.norm = norm;
+  options.standardization = standardization;
+  return options;
 }
 
 models::WeightInitialization Arm::weights() const {
@@ -147,13 +150,17 @@ models::WeightInitialization Arm::weights() const {
 }
 
 nlohmann::json Arm::to_json(double default_learning_rate) const {
+  const auto before = norm.value_or(models::Norm::none);
   nlohmann::json result{{"name", name},
                         {"activation", activation_name()},
-                        {"normalization", to_string(normalization)},
+                        {"normalization", normalized ? "anact" : models::to_string(before)},
                         {"initialization", models::to_string(initialization)},
                         {"learning_rate", learning_rate.value_or(default_learning_rate)}};
   if (!baseline.empty()) result["baseline"] = baseline;
-  if (normalization == Normalization::anact) {
+  // What "normalization" does not tell.
+  if (norm && (normalized || *norm == models::Norm::none)) result["norm"] = models::to_string(*norm);
+  if (standardization != models::WeightStandardization::none) result["ws"] = models::to_string(standardization);
+  if (normalized) {
     for (const auto& option : option_table()) {
       if (const auto value = option.value(anact.values())) {
         std::visit([&](const auto& plain) { result["anact"][std::string(option.name)] = plain; }, *value);
@@ -189,7 +196,7 @@ Arm parse_arm(std::string_view given) {
     arm.activation = arm.learnt == nullptr ? parse_activation(activation) : arm.learnt->start;
     arm.anact.activation(arm.activation);
     if (normalized && recipe) arm.anact.recipe(*recipe);
-    if (normalized) arm.normalization = Normalization::anact;
+    arm.normalized = normalized;
 
     bool initialization_given = false;
     std::string_view anact_setting;
@@ -217,19 +224,19 @@ Arm parse_arm(std::string_view given) {
         throw std::invalid_argument(unknown_choice("setting", key, keys));
       }
     }
-    if (!anact_setting.empty() && arm.normalization != Normalization::anact) {
+    if (!anact_setting.empty() && !normalized) {
       throw std::invalid_argument("the setting '" + std::string(anact_setting) +
-                                  "' is ANAct's; put an n in front of the activation or add norm=anact");
+                                  "' is ANAct's; put an n in front of the activation");
     }
-    if (arm.learnt != nullptr && arm.normalization == Normalization::anact) {
+    if (arm.learnt != nullptr && normalized) {
       throw std::invalid_argument("ANAct's activations have no learnt parameter, and " + arm.activation_name() +
                                   " has one");
     }
     if (!initialization_given) {
-      arm.initialization = normalized && recipe ? models::parse_initialization(recipe_info(*recipe).weights)
-                                                : default_initialization(arm);
+      arm.initialization = normalized ? models::parse_initialization(recipe_info(recipe.value_or(Recipe{})).weights)
+                                      : default_initialization(arm);
     }
-    if (arm.normalization == Normalization::anact) (void)nn::ANAct(arm.anact);  // checks the options together
+    (void)arm.factory()();  // checks the options together
   } catch (const std::invalid_argument& error) {
     fail(given, error.what());
   }
@@ -249,10 +256,14 @@ std::vector<Arm> parse_arms(const std::vector<std::string>& texts) {
       if (!names.contains(arm.baseline)) fail(arm.name, "vs=" + arm.baseline + " names no arm of this comparison");
       continue;
     }
-    const auto counterpart = std::ranges::find_if(arms, [&](const Arm& other) {
-      return other.normalization == Normalization::none && other.activation_name() == arm.activation_name() &&
-             other.initialization == default_initialization(other);
-    });
+    const auto find = [&](const Arm& network) {
+      return std::ranges::find_if(arms, [&](const Arm& other) {
+        return !other.normalized && other.activation_name() == arm.activation_name() &&
+               other.initialization == default_initialization(other) && same_network(other, network);
+      });
+    };
+    auto counterpart = arm.normalized ? find(arm) : arms.end();
+    if (counterpart == arms.end()) counterpart = find({});
     // A plain arm is its own counterpart, and so is compared with nothing.
     if (counterpart != arms.end()) arm.baseline = counterpart->name;
   }

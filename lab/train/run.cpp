@@ -43,18 +43,18 @@ std::string make_label(const std::string& arm, std::size_t index, std::int64_t s
 }
 
 models::NetworkOptions network_options(const Config& config, const data::Dataset& dataset, const Arm& arm) {
-  return {.name = config.model,
-          .channels = dataset.shape.channels,
-          .height = dataset.shape.height,
-          .width = dataset.shape.width,
-          .classes = dataset.classes(),
-          .depth = config.depth,
-          .units = config.width,
-          .widths = config.widths,
-          .blocks = config.blocks,
-          .batch_norm = config.batch_norm || arm.normalization == Normalization::batch,
-          .stem = models::parse_stem(config.stem),
-          .activation = arm.factory()};
+  return arm.applied_to({.name = config.model,
+                         .channels = dataset.shape.channels,
+                         .height = dataset.shape.height,
+                         .width = dataset.shape.width,
+                         .classes = dataset.classes(),
+                         .depth = config.depth,
+                         .units = config.width,
+                         .widths = config.widths,
+                         .blocks = config.blocks,
+                         .norm = config.batch_norm ? std::optional(models::Norm::batch) : std::nullopt,
+                         .stem = models::parse_stem(config.stem),
+                         .activation = {}});
 }
 
 data::LoaderOptions loader_options(const Config& config, bool training) {

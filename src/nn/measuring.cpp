@@ -141,10 +141,11 @@ void Measurements::measure_output(Row& row, const at::Tensor& output) {
   row.output.merge(moments(output));
 }
 
-void Measurements::measure_weight(Row& row, const at::Tensor& weight) {
-  if (row.weight.defined() || !has_values(weight)) return;
+void Measurements::measure_weight(Row& row, const at::Tensor& weight, bool parameter) {
+  if (std::isfinite(row.record.weight_second_moment) || !has_values(weight)) return;
   const Unseen unseen;
   row.record.weight_second_moment = second_moment_of(weight);
+  if (!parameter) return;
   row.weight = weight;
   row.weight_before = weight.detach().clone();
 }

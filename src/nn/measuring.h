@@ -70,8 +70,9 @@ class Measurements {
   // Measures a layer's input or output, and their gradients in the backward pass. That of the input is returned.
   const Moments& measure_input(Row& row, const at::Tensor& input);
   void measure_output(Row& row, const at::Tensor& output);
-  // Before the optimizer's step. Once for a row.
-  void measure_weight(Row& row, const at::Tensor& weight);
+  // Before the optimizer's step. Once for a row. The update is measured of a parameter, not of what is computed from
+  // one.
+  void measure_weight(Row& row, const at::Tensor& weight, bool parameter);
   // The units that are dead in all calls of the row.
   void measure_dead(Row& row, const at::Tensor& input, const Activation& activation, bool channels_second);
 

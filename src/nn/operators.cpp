@@ -117,8 +117,12 @@ const Options& options_of(const c10::IValue& options) {
 }
 
 std::optional<Call> anact_plain(Arguments a, const IsParameter&) {
-  if (a[2].isNone()) return LearntCall{.input = tensor(a[0]), .parameter = tensor(a[3]), .name = a[1].toStringRef()};
-  return ActivationCall{tensor(a[0]), catalogue_activation(a[1], a[2])};
+  using namespace ops;
+  const auto input = tensor(a[plain_input]);
+  const double scale = number(a[plain_scale]);
+  const auto& name = a[plain_activation];
+  if (a[plain_parameters].isNone()) return LearntCall{input, tensor(a[plain_learnt]), name.toStringRef(), scale};
+  return ActivationCall{input, catalogue_activation(name, a[plain_parameters]), scale};
 }
 
 std::optional<Call> prelu(Arguments a, const IsParameter&) {
@@ -166,6 +170,16 @@ std::optional<Call> sum(Arguments a, const IsParameter& is_parameter) {
 }
 
 std::optional<Call> same(Arguments a, const IsParameter&) { return RearrangeCall{tensor(a[0]), nullptr}; }
+
+// A tensor and a number, or a tensor of one element without dimensions.
+std::optional<Call> product_with_scalar(Arguments a, const IsParameter&) {
+  auto input = tensor(a[0]);
+  auto factor = tensor(a[1]);
+  if (input.defined() && input.dim() == 0) std::swap(input, factor);
+  if (!input.defined() || input.dim() == 0 || (factor.defined() && factor.dim() != 0)) return std::nullopt;
+  const double value = factor.defined() ? factor.item<double>() : number(a[1]);
+  return RearrangeCall{input, [value](const at::Tensor&, const at::Tensor&) { return value * value; }};
+}
 
 // Each output is one of the inputs, or (of padding with a constant) none.
 std::optional<Call> selection(Arguments a, const IsParameter&) {
@@ -257,6 +271,7 @@ const std::unordered_map<std::string_view, Decode>& table() {
       {"aten::feature_dropout", dropout},
       {"aten::flatten", same},
       {"aten::movedim", same},
+      {"aten::mul", product_with_scalar},
       {"aten::permute", same},
       {"aten::reshape", same},
       {"aten::squeeze", same},

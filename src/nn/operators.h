@@ -48,6 +48,7 @@ struct BatchNormCall {
 struct ActivationCall {
   at::Tensor input;
   Activation activation;
+  double scale = 1;  // which it is multiplied by
 };
 
 // An activation with a parameter that is learnt, which the theory does not follow.
@@ -55,6 +56,7 @@ struct LearntCall {
   at::Tensor input;
   at::Tensor parameter;
   std::string name;
+  double scale = 1;  // which it is multiplied by
 };
 
 // anact::step and anact::evaluate.

@@ -2,6 +2,7 @@
 
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/record_function.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/csrc/autograd/graph_task.h>
 
 #include <algorithm>
@@ -209,9 +210,31 @@ class VarianceProbe::State {
     return found == owners_.end() ? nullptr : &found->second;
   }
 
+  // The path of the module whose parameters alone the tensor was computed from, as a standardized weight is.
+  const std::string* source_of(const at::Tensor& tensor) const {
+    static constexpr std::size_t kMostNodes = 64;
+    if (!tensor.defined() || !tensor.grad_fn()) return nullptr;
+    const std::string* found = nullptr;
+    std::vector<torch::autograd::Node*> nodes{tensor.grad_fn().get()};
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      if (const auto* leaf = dynamic_cast<torch::autograd::AccumulateGrad*>(nodes[i])) {
+        const auto* owner = owner_of(leaf->variable);
+        if (owner == nullptr || (found != nullptr && found != owner && *found != *owner)) return nullptr;
+        found = owner;
+      }
+      for (const auto& edge : nodes[i]->next_edges()) {
+        auto* next = edge.function.get();
+        if (next != nullptr && std::ranges::find(nodes, next) == nodes.end()) nodes.push_back(next);
+      }
+      if (nodes.size() > kMostNodes) return nullptr;
+    }
+    return found;
+  }
+
   // The name of what runs: the owner of its parameter, else the module that runs, else what came before it.
   std::string name_of(const at::Tensor& parameter, std::string_view what) const {
     if (const auto* owner = owner_of(parameter)) return *owner;
+    if (const auto* owner = source_of(parameter)) return *owner;
     if (!modules_.empty() && !modules_.back().empty()) return modules_.back();
     return last_layer_.empty() ? std::string(what) : last_layer_ + "/" + std::string(what);
   }
@@ -236,7 +259,7 @@ class VarianceProbe::State {
     const auto fans = weight_fans(call);
     row.record.fan_in = static_cast<double>(fans.inputs);
     row.record.fan_out = static_cast<double>(fans.outputs);
-    measurements_.measure_weight(row, call.weight);
+    measurements_.measure_weight(row, call.weight, owner_of(call.weight) != nullptr);
     last_layer_ = name;
     channels_second_ = kind == LayerKind::convolution;
   }
@@ -343,12 +366,13 @@ class VarianceProbe::State {
   }
   void leave_call(const ActivationCall& call, const Context& context, const at::RecordFunction&,
                   const at::Tensor& output) {
-    row(context).record.lambda = 1;
+    row(context).record.lambda = call.scale;
     const GaussianActivation gaussian{.activation = call.activation, .normalization = {}};
-    leave_activation(context, output, 1, &gaussian);
+    // Of a scaled one the measured gains must do for both.
+    leave_activation(context, output, call.scale, call.scale == 1 ? &gaussian : nullptr);
   }
-  void leave_call(const LearntCall&, const Context& context, const at::RecordFunction&, const at::Tensor& output) {
-    row(context).record.lambda = 1;
+  void leave_call(const LearntCall& call, const Context& context, const at::RecordFunction&, const at::Tensor& output) {
+    row(context).record.lambda = call.scale;
     // The theory begins anew behind it, as behind what is not known.
     for (const auto node : context.origins) prediction_.node(node).leaks |= output.requires_grad();
   }

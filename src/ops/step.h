@@ -34,15 +34,21 @@ enum StepArgument : std::size_t {
   step_training,
 };
 
-// f(x) in PyTorch's own operators, which observers see as one call of this name with the input, the activation's name
-// and its parameters: those operators do not tell every activation of the catalogue.
+// scale f(x) in PyTorch's own operators, which observers see as one call of this name: those operators do not tell
+// every activation of the catalogue.
 inline constexpr const char* kPlainName = "anact::plain";
-at::Tensor plain(const at::Tensor& input, const Activation& activation);
+enum PlainArgument : std::size_t {
+  plain_input,
+  plain_activation,  // the activation's name
+  plain_parameters,  // None for an activation with a parameter that is learnt
+  plain_scale,
+  plain_learnt,  // that parameter; None without one
+};
+at::Tensor plain(const at::Tensor& input, const Activation& activation, double scale = 1);
 
-// compute(), which observers see as such a call of an activation of this name, with None for its parameters and then
-// the parameter that is learnt.
-at::Tensor plain(const at::Tensor& input, const at::Tensor& learnt, std::string_view name,
-                 const std::function<at::Tensor()>& compute);
+// scale value(), value() being an activation of this name with a learnt parameter.
+at::Tensor plain(const at::Tensor& input, const at::Tensor& learnt, std::string_view name, double scale,
+                 const std::function<at::Tensor()>& value);
 
 // What a step made; `moments` is undefined if they were not measured, or with the output in one pass.
 struct StepResult {

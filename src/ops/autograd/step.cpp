@@ -281,6 +281,8 @@ std::vector<c10::IValue> step_arguments(const at::Tensor& input, const at::Tenso
   return {input, alpha, name_of(activation), parameters_of(activation), to_text(options), training};
 }
 
+at::Tensor scaled(const at::Tensor& output, double scale) { return scale == 1 ? output : output * scale; }
+
 // The operators one after the other, for whoever traces. On the CPU one pass applies and measures.
 StepResult traced_step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                        const at::Tensor& num_skipped, const Activation& activation, const Options& options,
@@ -339,17 +341,18 @@ at::Tensor step(const at::Tensor& input, const at::Tensor& alpha, const RunningS
   return shown(kStepName, arguments, compute).output;
 }
 
-at::Tensor plain(const at::Tensor& input, const Activation& activation) {
+at::Tensor plain(const at::Tensor& input, const Activation& activation, double scale) {
   const auto arguments = [&] {
-    return std::vector<c10::IValue>{input, name_of(activation), parameters_of(activation)};
+    return std::vector<c10::IValue>{input, name_of(activation), parameters_of(activation), scale, {}};
   };
-  return shown(kPlainName, arguments, [&] { return StepResult{fallback::value(activation, input), {}, {}}; }).output;
+  const auto compute = [&] { return StepResult{scaled(fallback::value(activation, input), scale), {}, {}}; };
+  return shown(kPlainName, arguments, compute).output;
 }
 
-at::Tensor plain(const at::Tensor& input, const at::Tensor& learnt, std::string_view name,
-                 const std::function<at::Tensor()>& compute) {
-  const auto arguments = [&] { return std::vector<c10::IValue>{input, std::string(name), {}, learnt}; };
-  return shown(kPlainName, arguments, [&] { return StepResult{compute(), {}, {}}; }).output;
+at::Tensor plain(const at::Tensor& input, const at::Tensor& learnt, std::string_view name, double scale,
+                 const std::function<at::Tensor()>& value) {
+  const auto arguments = [&] { return std::vector<c10::IValue>{input, std::string(name), {}, scale, learnt}; };
+  return shown(kPlainName, arguments, [&] { return StepResult{scaled(value(), scale), {}, {}}; }).output;
 }
 
 }  // namespace anact::ops

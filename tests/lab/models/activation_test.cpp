@@ -1,7 +1,6 @@
 #include "models/activation.h"
 
 #include <gtest/gtest.h>
-#include <torch/nn/modules/activation.h>
 
 #include <cmath>
 #include <sstream>
@@ -15,26 +14,30 @@ namespace {
 
 using namespace test;
 
-const LearntActivation& learnt(std::string_view name) {
-  return *std::ranges::find(learnt_activations(), name, &LearntActivation::name);
+const LearntActivationInfo& learnt(std::string_view name) {
+  return *std::ranges::find(learnt_activations(), name, &LearntActivationInfo::name);
+}
+
+ActivationFactory factory(const LearntActivationInfo& info) {
+  return [&info] { return torch::nn::AnyModule(LearntActivation(info)); };
 }
 
 // What autograd gives for the weighted sum of f(x): by x and by the parameter, which is set to `value`.
 struct Gradients {
   torch::Tensor output, input, parameter;
 };
-Gradients gradients_of(const LearntActivation& activation, double value, const torch::Tensor& x,
+Gradients gradients_of(const LearntActivationInfo& info, double value, const torch::Tensor& x,
                        const torch::Tensor& weights) {
-  auto module = activation.make();
-  module.ptr()->to(torch::kDouble);
-  const auto parameters = module.ptr()->parameters();
+  LearntActivation module(info);
+  module->to(torch::kDouble);
+  const auto parameters = module->parameters();
   EXPECT_EQ(parameters.size(), 1u);
   {
     const torch::NoGradGuard no_grad;
     parameters[0].fill_(value);
   }
   const auto leaf = x.clone().requires_grad_();
-  const auto output = module.forward(leaf);
+  const auto output = module->forward(leaf);
   const auto found = torch::autograd::grad({(output * weights).sum()}, {leaf, parameters[0]});
   return {.output = output, .input = found[0], .parameter = found[1]};
 }
@@ -80,30 +83,32 @@ TEST(LearntActivation, HasTheValueAndTheGradientsOfItsFormula) {
 TEST(LearntActivation, BeginsAsTheActivationThatItsRowNames) {
   const auto x = at::randn({4, 9}, generator(3), torch::TensorOptions(torch::kFloat));
   for (const auto& activation : learnt_activations()) {
-    auto module = activation.make();
+    LearntActivation module(activation);
     PlainActivation start(activation.start);
-    EXPECT_TRUE(module.forward(x).allclose(start->forward(x), 1e-6, 1e-7)) << activation.name;
-    EXPECT_EQ(module.forward(torch::empty({0, 3})).numel(), 0) << activation.name;
+    EXPECT_TRUE(module->forward(x).allclose(start->forward(x), 1e-6, 1e-7)) << activation.name;
+    EXPECT_EQ(module->forward(torch::empty({0, 3})).numel(), 0) << activation.name;
   }
   EXPECT_TRUE(learnt("prelu").start == parse_activation("leaky_relu(0.25)"));
   std::ostringstream text;
-  SwishBeta()->pretty_print(text);
+  LearntActivation(learnt("swish-beta"))->pretty_print(text);
   EXPECT_EQ(text.str(), "swish-beta");
 }
 
 TEST(LearntActivation, EachPlaceHasAParameterOfItsOwn) {
   for (const auto& activation : learnt_activations()) {
-    MLP model(MLPOptions{.inputs = 5, .classes = 3, .depth = 3, .width = 7, .activation = activation.make});
+    MLP model(MLPOptions{.inputs = 5, .classes = 3, .depth = 3, .width = 7, .activation = factory(activation)});
     EXPECT_EQ(parameter_count(*model), 6 * 7 + 2 * 8 * 7 + 8 * 3 + 3) << activation.name;
     expect_gradients_everywhere(model, images(6, 1, 5).flatten(1).slice(1, 0, 5));
   }
-  EXPECT_EQ(SwishBeta()->beta.dim(), 0);  // and so is not decayed
+  // Of fewer than two dimensions, and so not decayed; PReLU's is PyTorch's.
+  EXPECT_EQ(LearntActivation(learnt("swish-beta"))->named_parameters()["beta"].dim(), 0);
+  EXPECT_EQ(LearntActivation(learnt("prelu"))->named_parameters()["weight"].sizes(), (std::vector<std::int64_t>{1}));
 }
 
 TEST(LearntActivation, TheProbeMeasuresItAsOneLayer) {
   for (const auto& activation : learnt_activations()) {
     SCOPED_TRACE(activation.name);
-    MLP model(MLPOptions{.inputs = 5, .classes = 3, .depth = 2, .width = 7, .activation = activation.make});
+    MLP model(MLPOptions{.inputs = 5, .classes = 3, .depth = 2, .width = 7, .activation = factory(activation)});
     const auto x = at::randn({6, 5}, generator(4), torch::TensorOptions(torch::kFloat));
     nn::VarianceProbe probe(*model);
     model->forward(x).square().sum().backward();

@@ -48,29 +48,33 @@ TEST(Catalogue, OptionsReachTheNetworkTheyAreOf) {
   auto mlp = options("mlp");
   mlp.depth = 2;
   mlp.units = 5;
-  mlp.batch_norm = true;
+  mlp.norm = Norm::layer;
   const auto mlp_options = std::dynamic_pointer_cast<MLPImpl>(make_network(mlp))->options;
   EXPECT_EQ(mlp_options.inputs, 3 * 32 * 32);
   EXPECT_EQ(mlp_options.depth, 2);
   EXPECT_EQ(mlp_options.width, 5);
-  EXPECT_TRUE(mlp_options.batch_norm);
+  EXPECT_EQ(mlp_options.norm, Norm::layer);
   auto cnn = options("cnn");
   cnn.widths = {4, 6};
   cnn.blocks = 3;
-  cnn.batch_norm = true;
+  cnn.norm = Norm::batch;
   cnn.channels = 1;
   const auto cnn_options = std::dynamic_pointer_cast<CNNImpl>(make_network(cnn))->options;
   EXPECT_EQ(cnn_options.widths, (std::vector<std::int64_t>{4, 6}));
   EXPECT_EQ(cnn_options.blocks, 3);
   EXPECT_EQ(cnn_options.channels, 1);
-  EXPECT_TRUE(cnn_options.batch_norm);
+  EXPECT_EQ(cnn_options.norm, Norm::batch);
   auto resnet = options("resnet18");
   resnet.stem = ResNetStem::imagenet;
-  resnet.batch_norm = true;
   EXPECT_EQ(parameters_of(resnet).at("conv1.weight").size(2), 7);
   // Those for CIFAR have one stem.
   resnet.name = "resnet20";
   EXPECT_EQ(parameters_of(resnet).at("conv1.weight").size(2), 3);
+  EXPECT_EQ(std::dynamic_pointer_cast<ResNetImpl>(make_network(resnet))->options.norm, Norm::batch);
+  resnet.norm = Norm::none;
+  EXPECT_EQ(std::dynamic_pointer_cast<ResNetImpl>(make_network(resnet))->options.norm, Norm::none);
+  EXPECT_EQ(std::dynamic_pointer_cast<MLPImpl>(make_network(options("mlp")))->options.norm, Norm::none);
+  EXPECT_EQ(std::dynamic_pointer_cast<CNNImpl>(make_network(options("cnn")))->options.norm, Norm::none);
 }
 
 TEST(Catalogue, RefusesWhatItHasNot) {

@@ -9,13 +9,13 @@ namespace {
 
 using namespace test;
 
-CNN make(ActivationFactory activation, bool batch_norm = false, std::vector<std::int64_t> widths = {6, 10, 14},
+CNN make(ActivationFactory activation, Norm norm = Norm::none, std::vector<std::int64_t> widths = {6, 10, 14},
          std::int64_t blocks = 2) {
   return CNN(CNNOptions{.channels = 3,
                         .classes = 5,
                         .widths = std::move(widths),
                         .blocks = blocks,
-                        .batch_norm = batch_norm,
+                        .norm = norm,
                         .activation = std::move(activation)});
 }
 
@@ -44,21 +44,22 @@ TEST(CNN, DefaultsAreThoseOfTheHeader) {
 TEST(CNN, CountsItsParameters) {
   const std::int64_t convolutions = 9 * (3 * 6 + 6 * 6 + 6 * 10 + 10 * 10 + 10 * 14 + 14 * 14), channels = 60;
   EXPECT_EQ(parameter_count(*make(plain("silu"))), convolutions + channels + 15 * 5);
-  EXPECT_EQ(parameter_count(*make(plain("silu"), true)), convolutions + 2 * channels + 15 * 5);
+  EXPECT_EQ(parameter_count(*make(plain("silu"), Norm::batch)), convolutions + 2 * channels + 15 * 5);
   EXPECT_EQ(parameter_count(*make(normalized("silu"))), convolutions + channels + 15 * 5 + 6);  // one alpha each
-  EXPECT_EQ(parameter_count(*make(plain("silu"), false, {4}, 1)), 9 * 3 * 4 + 4 + 5 * 5);
+  EXPECT_EQ(parameter_count(*make(plain("silu"), Norm::none, {4}, 1)), 9 * 3 * 4 + 4 + 5 * 5);
 }
 
 TEST(CNN, NamesItsParameters) {
   std::vector<std::string> names;
-  for (const auto& item : make(normalized("silu"), true, {4}, 1)->named_parameters()) names.push_back(item.key());
+  for (const auto& item : make(normalized("silu"), Norm::batch, {4}, 1)->named_parameters())
+    names.push_back(item.key());
   EXPECT_EQ(names, (std::vector<std::string>{"conv0.weight", "norm0.weight", "norm0.bias", "activation0.alpha",
                                              "output.weight", "output.bias"}));
 }
 
 TEST(CNN, IsTheCompositionOfItsLayers) {
-  for (const bool batch_norm : {false, true}) {
-    auto model = make(plain("silu"), batch_norm, {4, 6}, 2);
+  for (const auto norm : {Norm::none, Norm::batch}) {
+    auto model = make(plain("silu"), norm, {4, 6}, 2);
     model->to(torch::kDouble);
     const auto parameters = parameters_of(*model);
     const auto input = images(3, 3, 9).to(torch::kDouble);
@@ -68,7 +69,7 @@ TEST(CNN, IsTheCompositionOfItsLayers) {
       // 9x9 becomes 4x4: the last row and column are left out.
       if (layer == "2") x = x.slice(2, 0, 8).slice(3, 0, 8).reshape({3, 4, 4, 2, 4, 2}).amax({3, 5});
       x = convolve(x, parameters.at("conv" + layer + ".weight"));
-      if (batch_norm) {
+      if (norm == Norm::batch) {
         const auto mean = x.mean({0, 2, 3}, true), variance = (x - mean).square().mean({0, 2, 3}, true);
         x = (x - mean) / (variance + 1e-5).sqrt();
       } else {
@@ -78,13 +79,13 @@ TEST(CNN, IsTheCompositionOfItsLayers) {
     }
     const auto expected = x.mean({2, 3}).matmul(parameters.at("output.weight").t()) + parameters.at("output.bias");
     EXPECT_EQ(logits.sizes(), (std::vector<std::int64_t>{3, 5}));
-    EXPECT_TRUE(logits.allclose(expected, 1e-10, 1e-12)) << batch_norm;
+    EXPECT_TRUE(logits.allclose(expected, 1e-10, 1e-12)) << to_string(norm);
   }
 }
 
 TEST(CNN, TracesEveryConvolutionAndActivation) {
-  for (const bool batch_norm : {false, true}) {
-    auto model = make(plain("relu"), batch_norm);
+  for (const auto norm : {Norm::none, Norm::batch}) {
+    auto model = make(plain("relu"), norm);
     model->eval();
     const auto input = images(2, 3, 9);
     const auto trace = traced(model, input);
@@ -92,7 +93,7 @@ TEST(CNN, TracesEveryConvolutionAndActivation) {
     ASSERT_EQ(trace.linear_outputs.size(), 6u);
     ASSERT_EQ(trace.activations.size(), 6u);
     // A new BatchNorm in evaluation divides by sqrt(1 + eps) alone.
-    const double scale = batch_norm ? 1 / std::sqrt(1 + 1e-5) : 1;
+    const double scale = norm == Norm::batch ? 1 / std::sqrt(1 + 1e-5) : 1;
     for (std::size_t i = 0; i < 6; ++i) {
       EXPECT_TRUE(trace.activations[i].allclose((scale * trace.linear_outputs[i]).clamp_min(0), 1e-5, 1e-6)) << i;
     }
@@ -102,22 +103,22 @@ TEST(CNN, TracesEveryConvolutionAndActivation) {
 }
 
 TEST(CNN, OneModuleAPlaceAndChannelsLastThroughout) {
-  for (const bool batch_norm : {false, true}) {
+  for (const auto norm : {Norm::none, Norm::batch}) {
     const Recorders recorders;
-    auto model = make(recorders.factory(), batch_norm);
+    auto model = make(recorders.factory(), norm);
     expect_one_module_a_place_that_keeps_channels_last(model, recorders, images(2, 3, 16), 6);
   }
 }
 
 TEST(CNN, TheGradientReachesEveryParameter) {
-  for (const bool batch_norm : {false, true}) {
-    auto model = make(normalized("silu"), batch_norm);
+  for (const auto norm : {Norm::none, Norm::batch}) {
+    auto model = make(normalized("silu"), norm);
     expect_gradients_everywhere(model, images(4, 3, 16));
   }
 }
 
 TEST(CNN, DrawsItsWeightsByTheirFans) {
-  auto model = make(plain("relu"), false, {40, 50}, 2);
+  auto model = make(plain("relu"), Norm::none, {40, 50}, 2);
   model->initialize({.kind = Initialization::he}, generator(7));
   const auto parameters = parameters_of(*model);
   expect_normal(parameters.at("conv0.weight"), std::sqrt(2.0 / 27));

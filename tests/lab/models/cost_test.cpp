@@ -64,8 +64,8 @@ TEST(Cost, OfPlainNetworks) {
   auto cnn = options("cnn", 7, 9);
   cnn.width = 13;
   cnn.widths = {4, 6};
-  for (const bool batch_norm : {false, true}) {
-    cnn.batch_norm = batch_norm;
+  for (const auto norm : {Norm::none, Norm::batch, Norm::group, Norm::layer}) {
+    cnn.norm = norm;
     const auto of_cnn = cost_of(cnn);
     EXPECT_EQ(of_cnn.multiply_adds, 9 * (9 * 13 * (3 * 4 + 4 * 4) + 4 * 6 * (4 * 6 + 6 * 6)) + 6 * 7);
     EXPECT_EQ(of_cnn.activations, 4);

@@ -131,7 +131,7 @@ TEST(PyTorchsInitialization, IsWhatTheLayersBeginWith) {
     return MLP(MLPOptions{.inputs = 7, .classes = 3, .depth = 3, .width = 9, .activation = plain("relu")}).ptr();
   });
   expect_same([] {
-    return CNN(CNNOptions{.classes = 3, .widths = {5, 6}, .batch_norm = true, .activation = plain("relu")}).ptr();
+    return CNN(CNNOptions{.classes = 3, .widths = {5, 6}, .norm = Norm::batch, .activation = plain("relu")}).ptr();
   });
   expect_same([] { return ResNet(ResNetOptions{.classes = 3, .activation = plain("relu")}).ptr(); });
 }

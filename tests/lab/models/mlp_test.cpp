@@ -16,13 +16,9 @@ namespace {
 
 using namespace test;
 
-MLP make(std::int64_t depth, std::int64_t width, ActivationFactory activation, bool batch_norm = false) {
-  return MLP(MLPOptions{.inputs = 7,
-                        .classes = 3,
-                        .depth = depth,
-                        .width = width,
-                        .batch_norm = batch_norm,
-                        .activation = std::move(activation)});
+MLP make(std::int64_t depth, std::int64_t width, ActivationFactory activation, Norm norm = Norm::none) {
+  return MLP(MLPOptions{
+      .inputs = 7, .classes = 3, .depth = depth, .width = width, .norm = norm, .activation = std::move(activation)});
 }
 
 torch::Tensor batch(std::int64_t size) {
@@ -86,7 +82,7 @@ TEST(MLP, CountsItsParameters) {
     const std::int64_t width = 10, inputs = 7, classes = 3;
     const std::int64_t linear = (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * classes;
     EXPECT_EQ(parameter_count(*make(depth, width, plain("silu"))), linear);
-    EXPECT_EQ(parameter_count(*make(depth, width, plain("silu"), true)), linear + depth * 2 * width);
+    EXPECT_EQ(parameter_count(*make(depth, width, plain("silu"), Norm::batch)), linear + depth * 2 * width);
     EXPECT_EQ(parameter_count(*make(depth, width, normalized("silu"))), linear + depth);  // one alpha each
   }
 }
@@ -127,7 +123,7 @@ TEST(MLP, NormalizesAfterTheActivation) {
 }
 
 TEST(MLP, PutsBatchNormBetweenTheLinearLayerAndTheActivation) {
-  auto model = make(2, 9, plain("silu"), true);
+  auto model = make(2, 9, plain("silu"), Norm::batch);
   model->to(torch::kDouble);
   auto parameters = parameters_of(*model);
   {
@@ -207,14 +203,14 @@ TEST(Initialization, StandardDeviationOfTheWellKnown) {
 }
 
 TEST(Initialization, ArmsStartFromTheSameDraws) {
-  const auto weights = [](Initialization initialization, bool batch_norm, ActivationFactory activation) {
-    auto model = make(3, 20, std::move(activation), batch_norm);
+  const auto weights = [](Initialization initialization, Norm norm, ActivationFactory activation) {
+    auto model = make(3, 20, std::move(activation), norm);
     model->initialize({.kind = initialization, .activation = parse_activation("silu")}, generator(3));
     return parameters_of(*model);
   };
-  const auto he = weights(Initialization::he, false, plain("silu"));
-  const auto lecun = weights(Initialization::lecun, false, normalized("silu"));
-  const auto batch_norm = weights(Initialization::he, true, plain("silu"));
+  const auto he = weights(Initialization::he, Norm::none, plain("silu"));
+  const auto lecun = weights(Initialization::lecun, Norm::none, normalized("silu"));
+  const auto batch_norm = weights(Initialization::he, Norm::batch, plain("silu"));
   for (const char* layer : {"linear0.weight", "linear1.weight", "linear2.weight"}) {
     const auto ratio = he.at(layer) / lecun.at(layer);
     EXPECT_LT((ratio - std::sqrt(2.0)).abs().max().item<double>(), 1e-6) << layer;

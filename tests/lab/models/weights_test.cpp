@@ -27,7 +27,7 @@ std::shared_ptr<Network> make(ActivationFactory activation, std::uint64_t seed, 
                                      .classes = classes,
                                      .widths = {4, 6},
                                      .blocks = 1,
-                                     .batch_norm = true,
+                                     .norm = Norm::batch,
                                      .activation = std::move(activation)});
   network->initialize({}, generator(seed));
   return network;

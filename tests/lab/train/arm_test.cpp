@@ -31,7 +31,8 @@ TEST(ParseArm, APlainActivation) {
   const auto arm = parse_arm("silu");
   EXPECT_EQ(arm.name, "silu");
   EXPECT_EQ(arm.activation, parse_activation("silu"));
-  EXPECT_EQ(arm.normalization, Normalization::none);
+  EXPECT_FALSE(arm.normalized);
+  EXPECT_FALSE(arm.norm.has_value());
   EXPECT_EQ(arm.initialization, models::Initialization::he);
   EXPECT_FALSE(arm.learning_rate.has_value());
   EXPECT_EQ(arm.baseline, "");
@@ -41,7 +42,8 @@ TEST(ParseArm, AnNAsksForAnact) {
   const auto arm = parse_arm("nsilu");
   EXPECT_EQ(arm.name, "nsilu");
   EXPECT_EQ(arm.activation, parse_activation("silu"));
-  EXPECT_EQ(arm.normalization, Normalization::anact);
+  EXPECT_TRUE(arm.normalized);
+  EXPECT_FALSE(arm.norm.has_value());
   EXPECT_EQ(arm.initialization, models::Initialization::orthogonal);
   EXPECT_EQ(arm.anact.activation(), parse_activation("silu"));
   EXPECT_EQ(arm.anact.statistics(), StatisticsSource::previous);
@@ -61,9 +63,9 @@ TEST(ParseArm, EveryActivationOfTheCatalogueWithAndWithoutN) {
     names.insert(names.end(), info.aliases.begin(), info.aliases.end());
     for (const auto& name : names) {
       EXPECT_EQ(parse_arm(name).activation, make_activation(info.kind)) << name;
-      EXPECT_EQ(parse_arm(name).normalization, Normalization::none) << name;
+      EXPECT_FALSE(parse_arm(name).normalized) << name;
       EXPECT_EQ(parse_arm("n" + name).activation, make_activation(info.kind)) << name;
-      EXPECT_EQ(parse_arm("n" + name).normalization, Normalization::anact) << name;
+      EXPECT_TRUE(parse_arm("n" + name).normalized) << name;
     }
   }
   EXPECT_EQ(parse_arm("nelu(alpha=0.5):lr=1").activation, parse_activation("elu(alpha=0.5)"));
@@ -89,9 +91,14 @@ TEST(ParseArm, EverySetting) {
 
   EXPECT_FALSE(parse_arm("nsilu:solution=forward:centre=off").anact.centre());
   EXPECT_EQ(parse_arm("nsilu:statistics=batch").anact.statistics(), StatisticsSource::batch);
-  EXPECT_EQ(parse_arm("silu:norm=batch").normalization, Normalization::batch);
-  EXPECT_EQ(parse_arm("nsilu:norm=none").normalization, Normalization::none);
-  EXPECT_EQ(parse_arm("silu:norm=anact:gain=output").anact.gain(), Gain::output);
+  for (const char* name : {"none", "batch", "group", "layer"}) {
+    for (const std::string activation : {"silu", "nsilu", "prelu"}) {
+      const auto normed = parse_arm(activation + ":norm=" + name);
+      ASSERT_TRUE(normed.norm.has_value());
+      EXPECT_EQ(models::to_string(*normed.norm), name);
+      EXPECT_EQ(normed.normalized, activation == "nsilu");
+    }
+  }
   for (const char* name : {"he", "lecun", "glorot", "gain", "orthogonal-gain"}) {
     EXPECT_EQ(models::to_string(parse_arm(std::string("silu:init=") + name).initialization), name);
   }
@@ -100,10 +107,10 @@ TEST(ParseArm, EverySetting) {
   }
 }
 
-TEST(ParseArm, InitializationFollowsTheNormalization) {
+TEST(ParseArm, InitializationFollowsTheActivation) {
   EXPECT_EQ(parse_arm("selu").initialization, models::Initialization::lecun);
-  EXPECT_EQ(parse_arm("silu:norm=anact").initialization, models::Initialization::orthogonal);
-  EXPECT_EQ(parse_arm("silu:init=gain:norm=anact").initialization, models::Initialization::gain);
+  EXPECT_EQ(parse_arm("nsilu:norm=group").initialization, models::Initialization::orthogonal);
+  EXPECT_EQ(parse_arm("nsilu:init=gain:norm=none").initialization, models::Initialization::gain);
   EXPECT_EQ(parse_arm("silu:norm=batch").initialization, models::Initialization::he);
   EXPECT_EQ(parse_arm("nsilu:init=he").initialization, models::Initialization::he);
 }
@@ -111,11 +118,11 @@ TEST(ParseArm, InitializationFollowsTheNormalization) {
 TEST(ParseArm, ShortNames) {
   const auto gain = parse_arm("silu-gain");
   EXPECT_EQ(gain.name, "silu-gain");
-  EXPECT_EQ(gain.normalization, Normalization::none);
+  EXPECT_FALSE(gain.norm.has_value());
   EXPECT_EQ(gain.initialization, models::Initialization::gain);
   const auto batch = parse_arm("silu-batchnorm:lr=0.5");
   EXPECT_EQ(batch.name, "silu-batchnorm:lr=0.5");
-  EXPECT_EQ(batch.normalization, Normalization::batch);
+  EXPECT_EQ(batch.norm, models::Norm::batch);
   EXPECT_EQ(batch.learning_rate, 0.5);
   EXPECT_EQ(parse_arm("silu-gain:name=fixed").name, "fixed");
   EXPECT_EQ(parse_arm("silu-gain:init=he").initialization, models::Initialization::he);
@@ -125,7 +132,7 @@ TEST(ParseArm, ARecipeFollowsTheActivation) {
   const auto paper = parse_arm("nsilu-paper");
   EXPECT_EQ(paper.name, "nsilu-paper");
   EXPECT_EQ(paper.activation, parse_activation("silu"));
-  EXPECT_EQ(paper.normalization, Normalization::anact);
+  EXPECT_TRUE(paper.normalized);
   EXPECT_EQ(paper.initialization, models::Initialization::lecun);
   EXPECT_EQ(paper.anact.values(), recipe_options(Recipe::paper));
   // What is given beside it wins, wherever it stands.
@@ -147,19 +154,19 @@ TEST(ParseArm, ARecipeFollowsTheActivation) {
 TEST(ParseArm, ALearntActivationIsAPlainOne) {
   const auto swish = parse_arm("swish-beta:norm=batch:init=gain:lr=0.5:name=mine:vs=other");
   EXPECT_EQ(swish.activation_name(), "swish-beta");
-  EXPECT_EQ(swish.normalization, Normalization::batch);
+  EXPECT_EQ(swish.norm, models::Norm::batch);
   EXPECT_EQ(swish.initialization, models::Initialization::gain);
   EXPECT_EQ(swish.weights().activation, parse_activation("silu"));
   EXPECT_EQ(swish.learning_rate, 0.5);
   EXPECT_EQ(swish.name, "mine");
   EXPECT_EQ(swish.baseline, "other");
   const auto prelu = parse_arm("prelu");
-  EXPECT_EQ(prelu.normalization, Normalization::none);
+  EXPECT_FALSE(prelu.normalized);
   EXPECT_EQ(prelu.initialization, models::Initialization::he);
   EXPECT_EQ(prelu.weights().activation, parse_activation("leaky_relu(0.25)"));
   EXPECT_EQ(prelu.factory()().ptr()->parameters().size(), 1u);
   EXPECT_EQ(prelu.to_json(0.001).at("activation"), "prelu");
-  for (const char* arm : {"nswish-beta", "nprelu", "nprelu-paper", "prelu:norm=anact", "nprelu:solution=exact"}) {
+  for (const char* arm : {"nswish-beta", "nprelu", "nprelu-paper", "nprelu:solution=exact"}) {
     EXPECT_TRUE(has(refusal(arm), "ANAct's activations have no learnt parameter")) << refusal(arm);
   }
   EXPECT_TRUE(has(refusal("swish-bta"), "did you mean swish-beta"));
@@ -175,7 +182,8 @@ TEST(ParseArm, UnknownNamesComeWithTheNearest) {
   EXPECT_TRUE(has(refusal("nsilu:solutoin=exact"), "unknown setting 'solutoin'; did you mean solution"));
   EXPECT_TRUE(has(refusal("nsilu:solution=exakt"), "exact"));
   EXPECT_TRUE(has(refusal("silu:init=hee"), "there are he, lecun, glorot, orthogonal, pytorch, gain, orthogonal-gain"));
-  EXPECT_TRUE(has(refusal("silu:norm=layer"), "expected none, anact or batch"));
+  EXPECT_EQ(refusal("silu:norm=instance"), "expected none, batch, group or layer, found 'instance'");
+  EXPECT_EQ(refusal("silu:norm=anact"), "norm=anact: put an n in front of the activation instead");
   EXPECT_TRUE(has(refusal("silu:"), "unknown setting ''"));
   EXPECT_TRUE(has(refusal("silu::lr=1"), "unknown setting ''"));
   EXPECT_TRUE(has(refusal("elu(beta=1)"), "alpha"));
@@ -205,7 +213,7 @@ TEST(ParseArm, ImpossibleValues) {
 TEST(ParseArm, SettingsOfAnactNeedAnact) {
   EXPECT_TRUE(has(refusal("silu:solution=exact"), "the setting 'solution' is ANAct's"));
   EXPECT_TRUE(has(refusal("silu:norm=batch:momentum=0.1"), "the setting 'momentum' is ANAct's"));
-  EXPECT_TRUE(has(refusal("nsilu:norm=none:gate=0.5,2"), "the setting 'gate' is ANAct's"));
+  EXPECT_EQ(parse_arm("nsilu:norm=none:gate=0.5,2").anact.gate(), (nn::ANActOptions::Interval{0.5, 2}));
 }
 
 TEST(ParseArms, PairsAnArmWithItsPlainCounterpart) {
@@ -213,6 +221,13 @@ TEST(ParseArms, PairsAnArmWithItsPlainCounterpart) {
   std::vector<std::string> baselines;
   for (const auto& arm : arms) baselines.push_back(arm.baseline);
   EXPECT_EQ(baselines, (std::vector<std::string>{"silu", "silu", "relu", "relu", "selu", "silu", "silu", ""}));
+}
+
+TEST(ParseArms, ThePlainCounterpartHasTheSameNetworkIfThereIsOne) {
+  const auto arms = parse_arms({"silu", "nsilu:norm=group", "silu:norm=group", "nsilu:norm=none", "silu:norm=layer"});
+  std::vector<std::string> baselines;
+  for (const auto& arm : arms) baselines.push_back(arm.baseline);
+  EXPECT_EQ(baselines, (std::vector<std::string>{"silu", "silu:norm=group", "silu", "silu", "silu"}));
 }
 
 TEST(ParseArms, ALearntActivationIsNoCounterpartOfItsStart) {
@@ -252,6 +267,21 @@ TEST(ArmToJson, HoldsEverySetting) {
   EXPECT_EQ(parse_arm("silu:norm=batch").to_json(0.001),
             nlohmann::json::parse(R"({"name": "silu:norm=batch", "activation": "silu", "normalization": "batch",
                                       "initialization": "he", "learning_rate": 0.001})"));
+}
+
+TEST(ArmToJson, TellsTheNorm) {
+  const auto pair = [](const std::string& arm) {
+    const auto json = parse_arm(arm).to_json(0.001);
+    return std::make_pair(json.at("normalization").get<std::string>(), json.value("norm", ""));
+  };
+  using Pair = std::pair<std::string, std::string>;
+  EXPECT_EQ(pair("silu"), Pair("none", ""));
+  EXPECT_EQ(pair("silu:norm=none"), Pair("none", "none"));
+  EXPECT_EQ(pair("silu:norm=group"), Pair("group", ""));
+  EXPECT_EQ(pair("silu:norm=layer"), Pair("layer", ""));
+  EXPECT_EQ(pair("nsilu"), Pair("anact", ""));
+  EXPECT_EQ(pair("nsilu:norm=none"), Pair("anact", "none"));
+  EXPECT_EQ(pair("nsilu:norm=batch"), Pair("anact", "batch"));
 }
 
 }  // namespace

@@ -131,7 +131,7 @@ TEST(Experiment, TheSameSeedGivesTheSameBitsOnAnyNumberOfThreads) {
   EXPECT_TRUE(one == again);
   for (const auto& arm : parse_arms(options.arms)) {
     // PyTorch's BatchNorm adds up in an order that depends on the number of threads.
-    if (arm.normalization == Normalization::batch) continue;
+    if (arm.norm == models::Norm::batch) continue;
     EXPECT_EQ(metrics_of_arm(one, arm.name), metrics_of_arm(two, arm.name)) << arm.name;
   }
   options.first_seed = 1;

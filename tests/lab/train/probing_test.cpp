@@ -18,18 +18,18 @@ constexpr std::int64_t kDepth = 3;
 
 std::shared_ptr<models::Network> make(const std::string& arm_text, const std::string& model = "mlp") {
   const auto arm = parse_arm(arm_text);
-  auto network = models::make_network({.name = model,
-                                       .channels = 3,
-                                       .height = 8,
-                                       .width = 8,
-                                       .classes = 4,
-                                       .depth = kDepth,
-                                       .units = 12,
-                                       .widths = {6, 8},
-                                       .blocks = 2,
-                                       .batch_norm = false,
-                                       .stem = models::ResNetStem::cifar,
-                                       .activation = arm.factory()});
+  auto network = models::make_network(arm.applied_to({.name = model,
+                                                      .channels = 3,
+                                                      .height = 8,
+                                                      .width = 8,
+                                                      .classes = 4,
+                                                      .depth = kDepth,
+                                                      .units = 12,
+                                                      .widths = {6, 8},
+                                                      .blocks = 2,
+                                                      .norm = {},
+                                                      .stem = models::ResNetStem::cifar,
+                                                      .activation = {}}));
   network->initialize(arm.weights(), at::detail::createCPUGenerator(5));
   return network;
 }
@@ -83,16 +83,20 @@ TEST(MeasureLayers, IsWhatTheModulesGive) {
 }
 
 TEST(MeasureLayers, FollowsTheMainPathAndLeavesNoTrace) {
-  for (const std::string model : {"cnn", "resnet20", "resnet18", "resnet50"}) {
+  for (const auto& [model, arms] :
+       {std::pair<std::string, std::vector<std::string>>{"cnn", {"silu", "nsilu", "prelu", "silu:norm=layer"}},
+        {"resnet20", {"silu", "nsilu:norm=group", "silu:norm=none"}},
+        {"resnet18", {"nsilu", "swish-beta"}},
+        {"resnet50", {"nsilu"}}}) {
     SCOPED_TRACE(model);
-    for (const std::string arm : {"silu", "nsilu"}) {
+    for (const auto& arm : arms) {
       const auto network = make(arm, model);
       std::vector<torch::Tensor> before;
       for (const auto& buffer : network->buffers()) before.push_back(buffer.clone());
       const auto found = measure_layers(*network, images(), labels());
       EXPECT_EQ(found.at("gradient_variance").size(), network->main_path().size());
       EXPECT_EQ(found.at("activation_second_moment").size(), network->main_path().size());
-      EXPECT_EQ(found.contains("lambda"), arm == "nsilu");
+      EXPECT_EQ(found.contains("lambda"), arm.starts_with("n"));
       EXPECT_EQ(found, measure_layers(*network, images(), labels()));
       const auto after = network->buffers();
       for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(torch::equal(after[i], before[i])) << i;

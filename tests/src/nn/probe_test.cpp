@@ -840,9 +840,9 @@ TEST(Probe, BeginsAnewAfterWhatItDoesNotKnow) {
     VarianceProbe probe(*net);
     const auto x = torch::randn({64, 32}).requires_grad_();
     const auto first = layer(0, x);
-    const auto tripled = torch::relu(layer(1, first)) * 3;
+    const auto squared = torch::relu(layer(1, first)).square();
     // With a shortcut the layers above are reached by another way too, by which only a part of their gradient comes.
-    const auto last = layer(2, shortcut ? tripled + first : tripled);
+    const auto last = layer(2, shortcut ? squared + first : squared);
     last.square().sum().backward();
     probe.finish();
     const auto records = by_name(probe.records());
@@ -852,7 +852,7 @@ TEST(Probe, BeginsAnewAfterWhatItDoesNotKnow) {
       const auto weight = net->ptr<torch::nn::LinearImpl>(2)->weight;
       const auto bias = net->ptr<torch::nn::LinearImpl>(2)->bias;
       expect_near(records.at("2").predicted_second_moment,
-                  32 * mean_square(weight) * mean_square(tripled) + mean_square(bias), 1e-5, "anew");
+                  32 * mean_square(weight) * mean_square(squared) + mean_square(bias), 1e-5, "anew");
     }
   }
 }
