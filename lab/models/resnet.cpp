@@ -43,8 +43,8 @@ const Architecture& find_architecture(std::int64_t depth) {
 WeightedConv2d conv(const ResNetOptions& options, std::int64_t inputs, std::int64_t outputs, std::int64_t kernel,
                     std::int64_t stride) {
   const bool bias = options.norm == Norm::none;
-  return {torch::nn::Conv2dOptions(inputs, outputs, kernel).stride(stride).padding(kernel / 2).bias(bias),
-          options.standardization};
+  return WeightedConv2d(torch::nn::Conv2dOptions(inputs, outputs, kernel).stride(stride).padding(kernel / 2).bias(bias),
+                        options.standardization);
 }
 
 }  // namespace

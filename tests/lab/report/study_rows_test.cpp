@@ -76,17 +76,17 @@ TEST(StudyRows, NameThePlaceOfAnError) {
   EXPECT_EQ(message_of("experiment\n"), "'rows.csv', line 1: column 2: expected 'arm', found the end of the line");
   const std::string header = study_header();
   EXPECT_EQ(message_of(header.substr(0, header.size() - 1) + ",more\n"),
-            "'rows.csv', line 1: column 29: expected the end of the line, found 'more'");
+            "'rows.csv', line 1: column 30: expected the end of the line, found 'more'");
   EXPECT_EQ(message_of(good_but(99, "")), "nothing was thrown");
-  EXPECT_EQ(message_of(good_but(99, "") + "silu,20\n"), "'rows.csv', line 3: expected 28 fields, found 2");
+  EXPECT_EQ(message_of(good_but(99, "") + "silu,20\n"), "'rows.csv', line 3: expected 29 fields, found 2");
   const std::string at = "'rows.csv', line 2, column ";
   EXPECT_EQ(message_of(good_but(1, "")), at + "'arm': expected a text, found nothing");
   EXPECT_EQ(message_of(good_but(2, "")), at + "'lr': expected a number, found nothing");
   EXPECT_EQ(message_of(good_but(4, "-1")), at + "'seed': expected a whole number from 0 up, found \"-1\"");
   EXPECT_EQ(message_of(good_but(4, "x")), at + "'seed': expected a whole number, found \"x\"");
-  EXPECT_EQ(message_of(good_but(6, "done")), at + "'status': expected completed or diverged, found \"done\"");
-  EXPECT_EQ(message_of(good_but(13, "80%")), at + "'test_accuracy': expected a number, found \"80%\"");
-  EXPECT_EQ(message_of(good_but(24, "1 x")),
+  EXPECT_EQ(message_of(good_but(7, "done")), at + "'status': expected completed or diverged, found \"done\"");
+  EXPECT_EQ(message_of(good_but(14, "80%")), at + "'test_accuracy': expected a number, found \"80%\"");
+  EXPECT_EQ(message_of(good_but(25, "1 x")),
             at + "'train_losses': expected numbers with a space between them, found \"1 x\"");
 }
 

@@ -218,6 +218,7 @@ TEST(Rows, SeveralWritersDoNotMix) {
   const TemporaryFolder folder;
   report::StudyRow row;
   row.experiment = row.arm = "x, \"y\"";
+  row.classes = 2;
   row.processor = row.instruction_set = row.version = "z";
   std::vector<std::jthread> writers;
   for (int writer = 0; writer < 4; ++writer) {
