@@ -72,6 +72,7 @@ format-check: setup
 
 docs-check: build
 	@scripts/check_docs.py
+	@scripts/update_evidence.py --check
 
 install: build
 	@echo "install: installing into $(PREFIX)"

@@ -81,7 +81,7 @@ def check_command(arguments):
     words = re.split(r"\s+[|>#&;].*", arguments)[0].split()
     subcommand = words[:1] if words and re.fullmatch(r"[a-z]+", words[0]) else []
     text = program_help(*subcommand)
-    # `anact study convergence` is a command of its own.
+    # `anact study run` is a command of its own.
     if (
         text
         and re.fullmatch(r"[a-z]+", "".join(words[1:2]))
