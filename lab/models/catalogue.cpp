@@ -90,6 +90,8 @@ std::shared_ptr<Network> make_network(const NetworkOptions& options) {
                                                     .stem = network.any_stem ? options.stem : ResNetStem::cifar,
                                                     .norm = options.norm.value_or(Norm::batch),
                                                     .standardization = options.standardization,
+                                                    .residual = options.residual,
+                                                    .skip_init = options.skip_init,
                                                     .activation = options.activation});
 }
 

@@ -40,6 +40,13 @@ double parse_number(std::string_view text) {
   return *value;
 }
 
+bool parse_switch(std::string_view text) {
+  if (text != "on" && text != "off") {
+    throw std::invalid_argument("expected on or off, found '" + std::string(text) + "'");
+  }
+  return text == "on";
+}
+
 // Of a plain activation.
 models::Initialization default_initialization(const Arm& arm) {
   return arm.activation.kind == ActivationKind::selu ? models::Initialization::lecun : models::Initialization::he;
@@ -57,6 +64,8 @@ const std::map<std::string_view, Setting>& arm_settings() {
        }},
       {"ws", [](Arm& arm, std::string_view v) { arm.standardization = models::parse_weight_standardization(v); }},
       {"init", [](Arm& arm, std::string_view v) { arm.initialization = models::parse_initialization(v); }},
+      {"residual", [](Arm& arm, std::string_view v) { arm.residual = models::parse_residual(v); }},
+      {"skipinit", [](Arm& arm, std::string_view v) { arm.skip_init = parse_switch(v); }},
       {"lr",
        [](Arm& arm, std::string_view v) {
          const double rate = parse_number(v);
@@ -101,7 +110,10 @@ std::vector<std::string> head_names() {
 
 // Whether two arms set the same of the network.
 bool same_network(const Arm& a, const Arm& b) {
-  return std::tie(a.norm, a.standardization) == std::tie(b.norm, b.standardization);
+  const auto settings = [](const Arm& arm) {
+    return std::tie(arm.norm, arm.standardization, arm.residual, arm.skip_init);
+  };
+  return settings(a) == settings(b);
 }
 
 // The recipe that a head such as "nsilu-paper" ends in.
@@ -142,6 +154,8 @@ models::NetworkOptions Arm::applied_to(models::NetworkOptions options) const {
   options.activation = factory();
   if (norm) options.norm = norm;
   options.standardization = standardization;
+  options.residual = residual;
+  options.skip_init = skip_init;
   return options;
 }
 
@@ -160,6 +174,8 @@ nlohmann::json Arm::to_json(double default_learning_rate) const {
   // What "normalization" does not tell.
   if (norm && (normalized || *norm == models::Norm::none)) result["norm"] = models::to_string(*norm);
   if (standardization != models::WeightStandardization::none) result["ws"] = models::to_string(standardization);
+  if (residual != models::Residual::post) result["residual"] = models::to_string(residual);
+  if (skip_init) result["skipinit"] = true;
   if (normalized) {
     for (const auto& option : option_table()) {
       if (const auto value = option.value(anact.values())) {

@@ -22,6 +22,8 @@ struct Arm {
   bool normalized = false;                               // by ANAct
   std::optional<models::Norm> norm;                      // before the activation; the network's own when not set
   models::WeightStandardization standardization = models::WeightStandardization::none;
+  models::Residual residual = models::Residual::post;  // of a ResNet, as the next
+  bool skip_init = false;
   models::Initialization initialization = models::Initialization::he;
   nn::ANActOptions anact;               // used when `normalized`
   std::optional<double> learning_rate;  // the run's own when not set
@@ -40,7 +42,8 @@ struct Arm {
 // First the activation as parse_activation reads it, or a learnt one: swish-beta, prelu. An "n" in front asks for
 // ANAct, whose activations have no learnt parameter, and a recipe may follow: "nsilu-paper". Then settings, each after
 // a colon:
-//   norm=none|batch|group|layer     ws=none|scaled     lr=NUMBER     name=TEXT     vs=ARM
+//   norm=none|batch|group|layer     ws=none|scaled     residual=post|pre|nf     skipinit=on|off
+//   lr=NUMBER     name=TEXT     vs=ARM
 //   init=he|lecun|glorot|orthogonal|pytorch|gain|orthogonal-gain
 // and the options of ANAct, which win over the recipe's: option_table() has them, `anact info --options` lists them.
 // With ws=scaled the weights are standardized (models::standardized), and a plain activation is followed by its fixed

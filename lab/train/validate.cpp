@@ -136,7 +136,13 @@ void validate(const Config& config) {
   check.whole(&Config::keep, 1, 1000000);
   check.whole(&Config::layer_samples, 0, 1000000);
   if (config.arms.empty()) throw std::invalid_argument("there are no arms to compare");
-  (void)parse_arms(config.arms);
+  for (const auto& arm : parse_arms(config.arms)) {
+    const bool residual = arm.residual != models::Residual::post;
+    if ((residual || arm.skip_init) && !config.model.starts_with("resnet")) {
+      throw std::invalid_argument("arm '" + arm.name + "': " + (residual ? "residual" : "skipinit") +
+                                  " is a setting of ResNets, and the model is " + config.model);
+    }
+  }
 }
 
 }  // namespace anact::train
