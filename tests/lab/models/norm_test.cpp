@@ -5,6 +5,7 @@
 #include "models/cnn.h"
 #include "models/mlp.h"
 #include "models/networks.h"
+#include "models/reference.h"
 #include "models/resnet.h"
 
 namespace anact::models {
@@ -32,23 +33,6 @@ TEST(Norm, GroupsDivideTheChannelsAndAreThePapersWhereTheyCanBe) {
   for (std::int64_t channels = 1; channels < 200; ++channels) EXPECT_EQ(channels % norm_groups(channels, 2), 0);
 }
 
-// x less its mean, by its standard deviation, over `dims`.
-torch::Tensor standardized(const torch::Tensor& x, torch::IntArrayRef dims) {
-  const auto centred = x - x.mean(dims, true);
-  return centred / (centred.square().mean(dims, true) + 1e-5).sqrt();
-}
-
-torch::Tensor expected_norm(Norm norm, const torch::Tensor& x, std::int64_t groups) {
-  if (norm == Norm::none) return x;
-  std::vector<std::int64_t> places, channels{1};
-  for (std::int64_t dim = 2; dim < x.dim(); ++dim) places.push_back(dim);
-  auto batch = places;
-  batch.insert(batch.begin(), 0);
-  if (norm == Norm::batch) return standardized(x, batch);
-  if (norm == Norm::layer) return standardized(x.flatten(1), 1).view_as(x);
-  return standardized(x.reshape({x.size(0), groups, -1}), 2).view_as(x);
-}
-
 // The scale and shift of each channel, which are 1 and 0 at the start.
 void randomize(const torch::nn::Module& model) {
   const torch::NoGradGuard no_grad;
@@ -69,7 +53,7 @@ TEST(Norm, ModulesAreTheFormulasOnImagesAndFeatures) {
       const auto options = torch::TensorOptions(torch::kDouble);
       const auto x = image ? at::randn({3, channels, 5, 7}, generator(1), options)
                            : at::randn({9, channels}, generator(1), options);
-      auto expected = expected_norm(norm, x, image ? 3 : 2);
+      auto expected = normed_by_formula(norm, x, image ? 3 : 2);
       if (!module.is_empty()) {
         module.ptr()->to(torch::kDouble);
         randomize(*module.ptr());
@@ -98,11 +82,12 @@ TEST(Norm, StandsBetweenLayerAndActivationOfPlainNetworks) {
     EXPECT_EQ(of_cnn.contains("norm0.weight"), norm != Norm::none);
     auto z = torch::conv2d(input, of_cnn.at("conv0.weight"),
                            norm == Norm::none ? of_cnn.at("conv0.bias") : torch::Tensor(), 1, 1);
-    auto x = torch::silu(expected_norm(norm, z, 3)).mean({2, 3});
+    auto x = torch::silu(normed_by_formula(norm, z, 3)).mean({2, 3});
     auto expected = x.matmul(of_cnn.at("output.weight").t()) + of_cnn.at("output.bias");
     EXPECT_TRUE(cnn->forward(input).allclose(expected, 1e-11, 1e-12));
     z = input.flatten(1).matmul(of_mlp.at("linear0.weight").t()) + of_mlp.at("linear0.bias");
-    expected = torch::silu(expected_norm(norm, z, 2)).matmul(of_mlp.at("output.weight").t()) + of_mlp.at("output.bias");
+    expected =
+        torch::silu(normed_by_formula(norm, z, 2)).matmul(of_mlp.at("output.weight").t()) + of_mlp.at("output.bias");
     EXPECT_TRUE(mlp->forward(input).allclose(expected, 1e-11, 1e-12));
   }
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -105,6 +106,47 @@ TEST(ParseArm, EverySetting) {
   for (const char* name : {"compromise", "forward", "backward", "geometric", "exact"}) {
     EXPECT_EQ(to_string(parse_arm(std::string("nsilu:solution=") + name).anact.solution()), name);
   }
+}
+
+TEST(ParseArm, WhatItSetsOfTheNetwork) {
+  using models::Residual;
+  using models::WeightStandardization;
+  const auto plain = parse_arm("silu");
+  EXPECT_EQ(plain.standardization, WeightStandardization::none);
+  EXPECT_EQ(plain.residual, Residual::post);
+  EXPECT_FALSE(plain.skip_init);
+  const auto nf = parse_arm("silu:norm=none:ws=scaled:residual=nf:skipinit=on");
+  EXPECT_EQ(nf.norm, models::Norm::none);
+  EXPECT_EQ(nf.standardization, WeightStandardization::scaled);
+  EXPECT_EQ(nf.residual, Residual::nf);
+  EXPECT_TRUE(nf.skip_init);
+  const auto options = nf.applied_to({.name = "resnet20", .norm = models::Norm::batch, .activation = {}});
+  EXPECT_EQ(options.norm, models::Norm::none);
+  EXPECT_EQ(options.standardization, WeightStandardization::scaled);
+  EXPECT_EQ(options.residual, Residual::nf);
+  EXPECT_TRUE(options.skip_init);
+  EXPECT_TRUE(options.activation);
+  EXPECT_EQ(plain.applied_to({.norm = models::Norm::batch, .activation = {}}).norm, models::Norm::batch);
+  EXPECT_FALSE(plain.applied_to({.activation = {}}).norm.has_value());
+  EXPECT_EQ(parse_arm("nsilu:residual=pre").residual, Residual::pre);
+  EXPECT_EQ(refusal("silu:ws=on"), "expected none or scaled, found 'on'");
+  EXPECT_EQ(refusal("silu:residual=preact"), "expected post, pre or nf, found 'preact'");
+  EXPECT_EQ(refusal("silu:skipinit=yes"), "expected on or off, found 'yes'");
+  EXPECT_EQ(refusal("softshrink(50):ws=scaled"), "the output of softshrink(lambd=50) does not vary under N(0, 1)");
+}
+
+TEST(ParseArm, APlainActivationBeforeStandardizedWeightsHasItsFixedScale) {
+  const auto x = torch::linspace(-3, 3, 13, torch::kDouble);
+  const auto output = [&](const std::string& arm) { return parse_arm(arm).factory()().forward(x); };
+  const double scale = std::sqrt(2 / (1 - 1 / M_PI));
+  EXPECT_TRUE(output("relu:ws=scaled").allclose(scale * torch::relu(x), 1e-10, 1e-12));
+  EXPECT_TRUE(output("relu:ws=none").equal(torch::relu(x)));
+  // Slope a below 0: E[f] = (1 - a) / sqrt(2 pi), E[f^2] = (1 + a^2) / 2.
+  const double variance = (1 + 0.0625) / 2 - 0.5625 / (2 * M_PI);
+  auto prelu = parse_arm("prelu:ws=scaled").factory()();
+  prelu.ptr()->to(torch::kDouble);
+  EXPECT_TRUE(prelu.forward(x).allclose(torch::leaky_relu(x, 0.25) / std::sqrt(variance), 1e-10, 1e-12));
+  EXPECT_TRUE(output("nrelu:ws=scaled").equal(output("nrelu")));
 }
 
 TEST(ParseArm, InitializationFollowsTheActivation) {
@@ -228,6 +270,10 @@ TEST(ParseArms, ThePlainCounterpartHasTheSameNetworkIfThereIsOne) {
   std::vector<std::string> baselines;
   for (const auto& arm : arms) baselines.push_back(arm.baseline);
   EXPECT_EQ(baselines, (std::vector<std::string>{"silu", "silu:norm=group", "silu", "silu", "silu"}));
+  const auto others = parse_arms({"silu:residual=pre", "nsilu:residual=pre", "nsilu:residual=pre:skipinit=on"});
+  baselines.clear();
+  for (const auto& arm : others) baselines.push_back(arm.baseline);
+  EXPECT_EQ(baselines, (std::vector<std::string>{"", "silu:residual=pre", ""}));
 }
 
 TEST(ParseArms, ALearntActivationIsNoCounterpartOfItsStart) {
@@ -267,6 +313,23 @@ TEST(ArmToJson, HoldsEverySetting) {
   EXPECT_EQ(parse_arm("silu:norm=batch").to_json(0.001),
             nlohmann::json::parse(R"({"name": "silu:norm=batch", "activation": "silu", "normalization": "batch",
                                       "initialization": "he", "learning_rate": 0.001})"));
+}
+
+TEST(ArmToJson, IsAsBeforeWithoutTheSettingsOfTheNetwork) {
+  EXPECT_EQ(
+      parse_arm("silu").to_json(0.001).dump(),
+      R"({"activation":"silu","initialization":"he","learning_rate":0.001,"name":"silu","normalization":"none"})");
+  EXPECT_EQ(parse_arm("silu:norm=batch:ws=none:residual=post:skipinit=off:name=a").to_json(0.5).dump(),
+            R"({"activation":"silu","initialization":"he","learning_rate":0.5,"name":"a","normalization":"batch"})");
+  EXPECT_EQ(
+      parse_arm("nrelu-gpn:vs=x:name=a").to_json(0.5).dump(),
+      R"({"activation":"relu","anact":{"bounds":[0.1,10.0],"centre":true,"gain":"activation","init_batch":false,"learnable":false,"momentum":0.01,"solution":"exact","statistics":"fixed","target":"unit"},"baseline":"x","initialization":"orthogonal","learning_rate":0.5,"name":"a","normalization":"anact"})");
+}
+
+TEST(ArmToJson, TellsWhatItSetsOfTheNetwork) {
+  EXPECT_EQ(parse_arm("silu:norm=none:ws=scaled:residual=nf:skipinit=on:name=a").to_json(0.5),
+            nlohmann::json::parse(R"({"name": "a", "activation": "silu", "normalization": "none", "norm": "none",
+                "ws": "scaled", "residual": "nf", "skipinit": true, "initialization": "he", "learning_rate": 0.5})"));
 }
 
 TEST(ArmToJson, TellsTheNorm) {

@@ -184,7 +184,17 @@ TEST(Validate, NamesTheSettingAndItsRange) {
   EXPECT_TRUE(has(refusal([](Config& c) { c.widths = {}; }), "widths is empty"));
   EXPECT_TRUE(has(refusal([](Config& c) { c.widths = {0}; }), "widths has 0"));
   EXPECT_TRUE(has(refusal([](Config& c) { c.nesterov = true, c.momentum = 0; }), "nesterov"));
-  EXPECT_TRUE(has(refusal([](Config& c) { c.model = "resnet18", c.arms = {"silu-batchnorm"}; }), "BatchNorm already"));
+  EXPECT_EQ(refusal([](Config& c) {
+              c.model = "resnet18", c.arms = {"silu-batchnorm", "nsilu:residual=pre"};
+            }),
+            "accepted");
+  EXPECT_EQ(refusal([](Config& c) { c.arms = {"silu:ws=scaled:norm=layer:residual=post:skipinit=off"}; }), "accepted");
+  EXPECT_EQ(refusal([](Config& c) {
+              c.arms = {"nsilu", "silu:residual=nf:name=a"};
+            }),
+            "arm 'a': residual is a setting of ResNets, and the model is mlp");
+  EXPECT_EQ(refusal([](Config& c) { c.model = "cnn", c.arms = {"silu:skipinit=on"}; }),
+            "arm 'silu:skipinit=on': skipinit is a setting of ResNets, and the model is cnn");
   EXPECT_TRUE(has(refusal([](Config& c) { c.arms = {"sillu"}; }), "did you mean silu"));
 }
 

@@ -85,7 +85,9 @@ TEST(MeasureLayers, IsWhatTheModulesGive) {
 TEST(MeasureLayers, FollowsTheMainPathAndLeavesNoTrace) {
   for (const auto& [model, arms] :
        {std::pair<std::string, std::vector<std::string>>{"cnn", {"silu", "nsilu", "prelu", "silu:norm=layer"}},
-        {"resnet20", {"silu", "nsilu:norm=group", "silu:norm=none"}},
+        {"resnet20",
+         {"silu", "nsilu:norm=group", "silu:norm=none:ws=scaled:residual=nf:skipinit=on",
+          "nsilu:norm=none:residual=pre"}},
         {"resnet18", {"nsilu", "swish-beta"}},
         {"resnet50", {"nsilu"}}}) {
     SCOPED_TRACE(model);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "anact/nn.h"
+#include "ops/step.h"
 
 namespace anact::nn {
 namespace {
@@ -235,6 +236,23 @@ TEST(Operators, BatchNormTellsWhoseStatisticsItUses) {
   }
 }
 
+TEST(Operators, AnActivationWithALearntParameterIsOneCall) {
+  const auto x = torch::randn({8, 4}), slope = torch::full({1}, 0.25), beta = torch::ones({});
+  const auto prelu = decode([&] { (void)torch::prelu(x, slope); });
+  ASSERT_TRUE(prelu && std::holds_alternative<LearntCall>(*prelu));
+  EXPECT_TRUE(std::get<LearntCall>(*prelu).parameter.is_same(slope));
+  EXPECT_EQ(std::get<LearntCall>(*prelu).name, "prelu");
+  EXPECT_EQ(std::get<LearntCall>(*prelu).scale, 1);
+  torch::Tensor y;
+  const auto swish =
+      decode([&] { y = ops::plain(x, beta, "swish-beta", 1.5, [&] { return x * torch::sigmoid(beta * x); }); });
+  ASSERT_TRUE(swish && std::holds_alternative<LearntCall>(*swish));
+  EXPECT_TRUE(std::get<LearntCall>(*swish).input.is_same(x));
+  EXPECT_EQ(std::get<LearntCall>(*swish).name, "swish-beta");
+  EXPECT_EQ(std::get<LearntCall>(*swish).scale, 1.5);
+  EXPECT_TRUE(y.allclose(1.5 * torch::silu(x)));
+}
+
 TEST(Operators, SumsAreOfTwoTensorsOfOneShape) {
   const auto x = torch::randn({8, 4});
   const auto y = torch::randn({8, 4});
@@ -251,13 +269,13 @@ TEST(Operators, SumsAreOfTwoTensorsOfOneShape) {
   EXPECT_FALSE(decode([&] { (void)(x + row); }));
   EXPECT_FALSE(decode([&] { (void)(x + y); }, y));
   EXPECT_FALSE(decode([&] { (void)(x - y); }));
-  EXPECT_FALSE(decode([&] { (void)(x * 3); }));
 }
 
 // The mean square of the gradient that comes back for one of independent N(0, 1), over many draws.
 TEST(Operators, RearrangementsTellTheirBackwardGain) {
   torch::manual_seed(0);
   using Apply = std::function<torch::Tensor(const torch::Tensor&)>;
+  const auto scalar = torch::tensor(3.0, torch::kDouble);
   const std::vector<std::pair<std::string, Apply>> cases = {
       {"flatten", [](const auto& x) { return x.flatten(1); }},
       {"view",
@@ -300,6 +318,9 @@ TEST(Operators, RearrangementsTellTheirBackwardGain) {
        [](const auto& x) {
          return x.mean({2, 3});
        }},
+      {"mul by a number", [](const auto& x) { return x * -0.5; }},
+      {"mul by a scalar", [scalar](const auto& x) { return x * scalar; }},
+      {"mul of a scalar", [scalar](const auto& x) { return scalar * x; }},
       {"dropout", [](const auto& x) { return torch::dropout(x, 0.3, true); }},
       {"dropout in evaluation", [](const auto& x) { return torch::dropout(x, 0.3, false); }},
   };
@@ -317,7 +338,7 @@ TEST(Operators, RearrangementsTellTheirBackwardGain) {
 }
 
 TEST(Operators, WhatTheTheoryDoesNotDescribeIsNoCall) {
-  const auto x = torch::randn({2, 3, 8, 8});
+  const auto x = torch::randn({2, 3, 8, 8}), row = torch::randn({8}), one = torch::randn({1});
   for (const auto& run : std::vector<std::function<void()>>{
            [&] {
              (void)torch::adaptive_avg_pool2d(x, {3, 3});
@@ -325,6 +346,8 @@ TEST(Operators, WhatTheTheoryDoesNotDescribeIsNoCall) {
            [&] { (void)torch::avg_pool2d(x, 3, 2, 0, /*ceil_mode=*/true); },
            [&] { (void)torch::avg_pool2d(x, 3, 2, 1, false, /*count_include_pad=*/false); },
            [&] { (void)torch::softmax(x, 1); },
+           [&] { (void)(x * row); },
+           [&] { (void)(x * one); },
            [&] { (void)torch::exp(x); },
            [&] {
              (void)torch::pad(x, {1, 1, 1, 1}, "reflect");
