@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "evidence.md"
 # Which study and experiment, and a table by arm or by activation.
 MARK = re.compile(
-    r"<!-- study (\S+) (\S+) by-(arm|activation) -->\n.*?<!-- end of study -->", re.DOTALL
+    r"<!-- study (\S+) (\S+) by-(arm|activation) -->\n.*?<!-- end of study -->",
+    re.DOTALL,
 )
 
 
@@ -50,7 +51,11 @@ def rate(text):
 def markdown(header, lines):
     alignment = "|---" + "|--:" * (len(header) - 1) + "|"
     return "\n".join(
-        [f"| {' | '.join(header)} |", alignment, *(f"| {' | '.join(line)} |" for line in lines)]
+        [
+            f"| {' | '.join(header)} |",
+            alignment,
+            *(f"| {' | '.join(line)} |" for line in lines),
+        ]
     )
 
 
