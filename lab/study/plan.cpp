@@ -52,6 +52,12 @@ constexpr std::array kKeys = std::to_array<Key>({
 constexpr std::string_view kPreset = "preset";
 constexpr std::string_view kExperiment = "experiment";
 
+// The sections of settings that a run's numbers depend on.
+bool is_of_run(const train::Setting& setting) {
+  static constexpr std::array<std::string_view, 4> kSections{"data", "augmentation", "model", "training"};
+  return std::ranges::find(kSections, setting.section) != kSections.end();
+}
+
 bool take(const toml::node& node, std::string& value) {
   const auto text = node.value_exact<std::string>();
   if (text) value = *text;
@@ -241,9 +247,8 @@ report::StudyExperiment describe(const Experiment& experiment) {
   described.name = experiment.name;
   described.title = experiment.title;
   for (const auto& setting : train::settings()) {
-    static constexpr std::array<std::string_view, 4> kShown{"data", "augmentation", "model", "training"};
-    const bool shown = std::ranges::find(kShown, setting.section) != kShown.end() && setting.flag != "--lr" &&
-                       setting.flag != "--weight-decay" && setting.flag != "--data-path";
+    const bool shown = is_of_run(setting) && setting.flag != "--lr" && setting.flag != "--weight-decay" &&
+                       setting.flag != "--data-path";
     if (!shown || !setting.applies(experiment.config)) continue;
     described.settings.emplace_back(std::string(setting.section) + "." + std::string(setting.name),
                                     train::to_text(experiment.config, setting));
@@ -384,13 +389,12 @@ std::size_t run_count(const Experiment& experiment, std::span<const report::Stud
 }
 
 std::string key_of(const train::Config& config) {
-  static constexpr std::array<std::string_view, 4> kSections{"data", "augmentation", "model", "training"};
   // Where the data lie and what computes is not part of it; the learning rate is the arm's.
   static constexpr std::array<std::string_view, 5> kOthers{"--data-path", "--lr", "--device", "--threads", "--workers"};
   std::string text;
   for (const auto& setting : train::settings()) {
-    if (std::ranges::find(kSections, setting.section) == kSections.end()) continue;
-    if (std::ranges::find(kOthers, setting.flag) != kOthers.end() || !setting.applies(config)) continue;
+    const bool other = std::ranges::find(kOthers, setting.flag) != kOthers.end();
+    if (!is_of_run(setting) || other || !setting.applies(config)) continue;
     text.append(setting.section).append(".").append(setting.name).append("=");
     text.append(train::to_text(config, setting)).append("\n");
   }
