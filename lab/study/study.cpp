@@ -260,19 +260,26 @@ bool work(const Plan& plan, const std::filesystem::path& folder, StudyObserver& 
       return true;
     }
     bool worked = false;
+    // One experiment's before the plan is asked again, since that takes as long as a short run; then its arms' chosen
+    // settings can be told, and come before the next experiment.
+    const Experiment* experiment = nullptr;
     for (const auto& run : missing) {
+      if (stop) return false;
+      if (experiment != nullptr && run.experiment != experiment) break;
       const auto lock_path = work_folder / (run.key + ".lock");
       const auto lock = FileLock::take(lock_path, false);
       if (!lock) continue;
       worked = true;
+      experiment = run.experiment;
       // Another process may have written the row between the reading and the lock.
       const auto now = load_rows(folder);
-      if (std::ranges::find(now, run.key, &report::StudyRow::key) != now.end()) break;
+      if (std::ranges::find(now, run.key, &report::StudyRow::key) != now.end()) continue;
+      const auto so_far = done + now.size() - rows.size();
       if (opened != run.experiment) {
         dataset = train::open_dataset(run.experiment->config);
         opened = run.experiment;
       }
-      observer.study_run_started(run, done, planned);
+      observer.study_run_started(run, so_far, planned);
       StepCounter counter(observer);
       Distance distance;
       const auto run_folder = work_folder / run.key;
@@ -286,8 +293,7 @@ bool work(const Plan& plan, const std::filesystem::path& folder, StudyObserver& 
       append_row(folder, row);
       std::filesystem::remove_all(run_folder);
       std::filesystem::remove(lock_path);
-      observer.study_run_ended(run, row, done + 1, planned);
-      break;
+      observer.study_run_ended(run, row, so_far + 1, planned);
     }
     // The others have all that can be done now.
     if (!worked) std::this_thread::sleep_for(std::chrono::milliseconds(200));
