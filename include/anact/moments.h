@@ -38,14 +38,23 @@ struct Statistics {
 // Statistics of at least one element. All NaN when `moments.count` is 0.
 [[nodiscard]] Statistics to_statistics(const Moments& moments);
 
-// Whether `batch` may enter `running`: it is finite and, when a gate [low, high] is set (low < high; both 0 for no
-// gate), batch rho / running rho and batch rho' / running rho' lie in it, with rho = s / v. Equal gains have ratio 1,
-// also where both are 0.
+// Whether `batch` may enter `running`. Its v, s and rho' must be positive, for a constant input or a dead layer says
+// nothing of gains, and all must be normal numbers of float32, as the buffers hold them. With a gate [low, high] (low <
+// high; both 0 for no gate), batch rho / running rho and batch rho' / running rho' must lie in it, with rho = s / v.
 [[nodiscard]] bool accepts(const Statistics& running, const Statistics& batch, double gate_low, double gate_high);
 
-// The weight of a new batch after `batches_tracked` earlier ones: max(momentum, 1 / (batches_tracked + 1)). The first
-// batch replaces the values from quadrature; later ones average, until the weight falls to `momentum`.
-[[nodiscard]] double batch_weight(std::int64_t batches_tracked, double momentum);
+// How many batches are the start, in which a batch unlike those before it replaces them: v, s or rho' more than
+// kUnlike times as large or as small. docs/choices.md has the evidence.
+inline constexpr std::int64_t kStartBatches = 10;
+inline constexpr double kUnlike = 4;
+
+// Whether `batch` replaces `running`: it is the first, or unlike it while the start lasts.
+[[nodiscard]] bool replaces(const Statistics& running, const Statistics& batch, std::int64_t batches_tracked);
+
+// The weight of a new batch after `batches_tracked` earlier ones: 1 if it replaces them, max(momentum,
+// 1 / (batches_tracked + 1)) otherwise: they average until the weight falls to `momentum`.
+[[nodiscard]] double batch_weight(const Statistics& running, const Statistics& batch, std::int64_t batches_tracked,
+                                  double momentum);
 
 // running + weight * (batch - running), member by member; exactly `batch` for weight 1.
 [[nodiscard]] Statistics blend(const Statistics& running, const Statistics& batch, double weight);

@@ -71,11 +71,13 @@ struct ANActOptions {
 [[nodiscard]] std::string mismatch(const ANActOptions& options, const std::string& saved);
 
 // y = (lambda + 0.3 tanh alpha) (f(x) - mu) + b, with lambda, mu and b from running statistics of the module's own
-// input (b is that of the solution `exact`; the first batch uses its own statistics).
+// input (b is that of the solution `exact`; the first batch uses its own statistics, and so does one of the next nine
+// that is unlike those before it, see replaces()).
 //
 // Input and output: any shape; float64, float32, bfloat16 or float16. In training each call updates the statistics in
-// place; in evaluation they are constants and nothing changes. A batch with a non-finite statistic updates nothing and
-// is counted in num_batches_skipped. An empty input is passed through and updates nothing.
+// place; in evaluation, and while alpha is frozen by set_requires_grad(false), they are constants and nothing changes.
+// A batch that says nothing of the gains, see accepts(), updates nothing and is counted in num_batches_skipped. An
+// empty input is passed through and updates nothing.
 //
 // Parameter: alpha. Buffers: output_mean, output_square, input_variance, backward_gain, num_batches_tracked,
 // num_batches_skipped.

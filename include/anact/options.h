@@ -53,8 +53,9 @@ struct Options {
   [[nodiscard]] NormalizationOptions normalization() const;
   [[nodiscard]] UpdateOptions update() const;
 
-  // Whether a training step takes its factors from its batch; `first`: no batch has been tracked before.
-  [[nodiscard]] bool uses_batch(bool first) const;
+  // Whether a training step's factors may come from its batch, after `batches_tracked` earlier ones: for `previous`
+  // while the start lasts, since the batch may replace what was before it.
+  [[nodiscard]] bool uses_batch(std::int64_t batches_tracked) const;
   // Whether a training step takes its batch into the running statistics.
   [[nodiscard]] bool updates(bool first) const;
   // Whether the factors of a training step depend on running statistics that later steps change.

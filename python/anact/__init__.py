@@ -30,6 +30,8 @@ from anact.conversion import convert_activations as convert_activations
 from anact.conversion import revert_activations as revert_activations
 from anact.folding import Folding as Folding
 from anact.folding import fold as fold
+from anact.freezing import freeze as freeze
+from anact.freezing import unfreeze as unfreeze
 from anact.initialization import initialize as initialize
 from anact.modules import NELU as NELU
 from anact.modules import NGELU as NGELU

@@ -30,9 +30,12 @@ class ANAct(nn.Module):
 
     The first batch uses its own statistics; b is that of the solution ``exact``.
 
-    In training each call updates the statistics in place; in evaluation they are
-    constants and nothing changes. A batch with a non-finite statistic updates nothing
-    and is counted in ``num_batches_skipped``. An empty input is passed through.
+    In training each call updates the statistics in place; in evaluation, and while it is
+    frozen, they are constants and nothing changes. A batch that says nothing of the gains
+    (not finite, a constant, a layer without a live unit) updates nothing and is counted
+    in ``num_batches_skipped``. Among the first ten batches, one unlike those before it
+    replaces them: Var(x), E[f(x)²] or E[f′(x)²] more than four times as large or as
+    small. An empty input is passed through.
 
     Args:
         activation: f, a name or a function of your own; see :class:`anact.ANActOptions`,
@@ -72,6 +75,7 @@ class ANAct(nn.Module):
     backward_gain: Tensor
     num_batches_tracked: Tensor
     num_batches_skipped: Tensor
+    _frozen = False
 
     def __init__(
         self,
@@ -104,6 +108,7 @@ class ANAct(nn.Module):
 
     @options.setter
     def options(self, options: ANActOptions) -> None:
+        before = vars(self).get("_options", options)
         self._options = options
         self._step = options.step()
         # Of a function of the user's own there is no operator.
@@ -112,7 +117,7 @@ class ANAct(nn.Module):
             if isinstance(options.activation, str)
             else None
         )
-        if "alpha" in self._parameters:
+        if "alpha" in self._parameters and options.learnable != before.learnable:
             self.alpha.requires_grad_(options.learnable)
 
     def reset_parameters(self) -> None:
@@ -148,12 +153,20 @@ class ANAct(nn.Module):
             self.input_variance,
             self.backward_gain,
         )
-        if not self.training:
+        if not self.training or self.frozen:
             evaluate = torch.ops.anact.evaluate.default
             return evaluate(input, self.alpha, *running, name, parameters, options)  # type: ignore[no-any-return]
         counts = (self.num_batches_tracked, self.num_batches_skipped)
         step = torch.ops.anact.step.default
         return step(input, self.alpha, *running, *counts, name, parameters, options)  # type: ignore[no-any-return]
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training leaves it as it is: α is one to learn and asks for no gradient,
+        or :func:`anact.freeze` was told so.
+        """
+        learnable = self._options.learnable
+        return self._frozen or (learnable and not self.alpha.requires_grad)
 
     def statistics(self) -> RunningStatistics:
         """The running statistics as numbers."""

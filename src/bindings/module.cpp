@@ -106,7 +106,8 @@ class Step {
 
   // `module` holds alpha and the buffers under the names that the C++ module gives them.
   [[nodiscard]] at::Tensor forward(const py::handle& module, const at::Tensor& input) const {
-    static const Member parameters_name("_parameters"), buffers_name("_buffers"), training_name("training");
+    static const Member parameters_name("_parameters"), buffers_name("_buffers"), training_name("training"),
+        frozen_name("_frozen");
     static const Member alpha_name("alpha"), mean_name("output_mean"), square_name("output_square"),
         variance_name("input_variance"), gain_name("backward_gain"), tracked_name("num_batches_tracked"),
         skipped_name("num_batches_skipped");
@@ -115,12 +116,13 @@ class Step {
     const py::object buffers = buffers_name.of(self);
     const bool training = training_name.of(self).cast<bool>();
     const auto alpha = alpha_name.of(self, parameters.ptr());
+    const bool updates = training && !nn::is_frozen(alpha, options_) && !frozen_name.of(self).cast<bool>();
     const auto buffer = [&](const Member& name) { return name.of(self, buffers.ptr()); };
     const ops::RunningStatistics running{buffer(mean_name), buffer(square_name), buffer(variance_name),
                                          buffer(gain_name), buffer(tracked_name)};
     const auto skipped = buffer(skipped_name);
     const py::gil_scoped_release released;
-    return nn::step(input, alpha, running, skipped, options_, training);
+    return nn::step(input, alpha, running, skipped, options_, updates);
   }
 
   [[nodiscard]] at::Tensor normalize(const at::Tensor& input) const {

@@ -7,14 +7,17 @@
 namespace anact {
 namespace {
 
-// numerator / denominator of two statistics that are not negative, with 0 / 0 = 0.
-double ratio(double numerator, double denominator) { return numerator == 0 ? 0 : numerator / denominator; }
+constexpr double kLargest = std::numeric_limits<float>::max();
+constexpr double kSmallest = std::numeric_limits<float>::min();
+
+bool is_normal(double positive) { return kSmallest <= positive && positive <= kLargest; }
 
 bool is_inside_gate(double running, double batch, double low, double high) {
-  // Equal gains have ratio 1, also where both are 0 or both are infinite.
-  const double change = batch == running ? 1 : batch / running;
+  const double change = batch / running;
   return low <= change && change <= high;
 }
+
+bool is_unlike(double running, double batch) { return batch > kUnlike * running || kUnlike * batch < running; }
 
 }  // namespace
 
@@ -60,14 +63,25 @@ Statistics to_statistics(const Moments& moments) {
 }
 
 bool accepts(const Statistics& running, const Statistics& batch, double gate_low, double gate_high) {
-  if (!batch.is_finite()) return false;
+  if (!(std::abs(batch.output_mean) <= kLargest) || !is_normal(batch.output_square) ||
+      !is_normal(batch.input_variance) || !is_normal(batch.backward_gain)) {
+    return false;
+  }
   if (gate_low == 0 && gate_high == 0) return true;
-  return is_inside_gate(ratio(running.output_square, running.input_variance),
-                        ratio(batch.output_square, batch.input_variance), gate_low, gate_high) &&
+  return is_inside_gate(running.output_square / running.input_variance, batch.output_square / batch.input_variance,
+                        gate_low, gate_high) &&
          is_inside_gate(running.backward_gain, batch.backward_gain, gate_low, gate_high);
 }
 
-double batch_weight(std::int64_t batches_tracked, double momentum) {
+bool replaces(const Statistics& running, const Statistics& batch, std::int64_t batches_tracked) {
+  if (batches_tracked == 0) return true;
+  return batches_tracked < kStartBatches && (is_unlike(running.output_square, batch.output_square) ||
+                                             is_unlike(running.input_variance, batch.input_variance) ||
+                                             is_unlike(running.backward_gain, batch.backward_gain));
+}
+
+double batch_weight(const Statistics& running, const Statistics& batch, std::int64_t batches_tracked, double momentum) {
+  if (replaces(running, batch, batches_tracked)) return 1;
   return std::max(momentum, 1 / (static_cast<double>(batches_tracked) + 1));
 }
 

@@ -140,9 +140,9 @@ UpdateOptions Options::update() const {
   return {.momentum = momentum, .gate_low = low, .gate_high = high};
 }
 
-bool Options::uses_batch(bool first) const {
-  if (statistics == StatisticsSource::fixed) return first && init_batch;
-  return first || statistics != StatisticsSource::previous;
+bool Options::uses_batch(std::int64_t batches_tracked) const {
+  if (statistics == StatisticsSource::fixed) return batches_tracked == 0 && init_batch;
+  return batches_tracked < kStartBatches || statistics != StatisticsSource::previous;
 }
 
 bool Options::updates(bool first) const { return statistics != StatisticsSource::fixed || (first && init_batch); }

@@ -38,7 +38,7 @@ void ANActImpl::reset_running_stats() {
 
 torch::Tensor ANActImpl::forward(const torch::Tensor& input) {
   return step(input, alpha, {output_mean, output_square, input_variance, backward_gain, num_batches_tracked},
-              num_batches_skipped, options, is_training());
+              num_batches_skipped, options, is_training() && !is_frozen(alpha, options));
 }
 
 Statistics ANActImpl::statistics() const {

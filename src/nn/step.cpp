@@ -46,6 +46,10 @@ Statistics gaussian_statistics(const ANActOptions& options) {
   return last->second;
 }
 
+bool is_frozen(const torch::Tensor& alpha, const ANActOptions& options) {
+  return options.values().learnable && !alpha.requires_grad();
+}
+
 torch::Tensor step(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
                    const torch::Tensor& num_skipped, const ANActOptions& options, bool training) {
   const auto of = [&](const auto& activation) {

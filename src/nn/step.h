@@ -12,6 +12,9 @@ namespace anact::nn {
 // finite.
 [[nodiscard]] Statistics gaussian_statistics(const ANActOptions& options);
 
+// Whether the user froze the module: its alpha is one to learn, and asks for no gradient.
+[[nodiscard]] bool is_frozen(const torch::Tensor& alpha, const ANActOptions& options);
+
 // y; in training, `running` and `num_skipped` are updated in place.
 torch::Tensor step(const torch::Tensor& input, const torch::Tensor& alpha, const ops::RunningStatistics& running,
                    const torch::Tensor& num_skipped, const ANActOptions& options, bool training);

@@ -46,8 +46,8 @@ inline constexpr std::int64_t kMapSize = 3;
 
 // The moments of an input of any shape, strides and floating type: kMomentsSize elements, without a gradient; of an
 // empty one they are 0. The same bits for every number of threads. With `unless`, an int64 scalar, nothing is read and
-// the moments are those of an empty input where it is not 0; but within a backward pass, where the moments tell which
-// pass it is that runs again.
+// the moments are those of an empty input from kStartBatches on; but within a backward pass, where the moments tell
+// which pass it is that runs again.
 at::Tensor measure(const at::Tensor& input, const Activation& activation,
                    const std::optional<at::Tensor>& unless = std::nullopt);
 
@@ -55,8 +55,8 @@ at::Tensor measure(const at::Tensor& input, const Activation& activation,
 // are constants to the gradient.
 //
 // Without `moments`, that is in evaluation and for statistics that are never updated, it is made from `running` as it
-// is. With them, for `running` and `batch` it is made from this batch, with it taken in or alone, and so it is for
-// `previous` and for init_batch while `running` has tracked no batch; a batch that accepts() refuses, and moments of an
+// is. With them, for `running` and `batch` it is made from this batch, with it taken in or alone, and for `previous`
+// and for init_batch from a batch that replaces() what was before it; a batch that accepts() refuses, and moments of an
 // empty input, leave `running` in force. Within a backward pass it is the map of the first pass with the same moments
 // (see find_pass).
 at::Tensor factors(const at::Tensor& alpha, const RunningStatistics& running, const std::optional<at::Tensor>& moments,

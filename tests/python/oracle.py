@@ -3,6 +3,7 @@
 Nothing here calls the package.
 """
 
+import math
 from functools import partial
 
 import numpy as np
@@ -89,7 +90,7 @@ class OracleANAct(nn.Module):
         self.tracked = self.skipped = 0
 
     def accepts(self, batch):
-        if not all(map(torch.isfinite, batch)):
+        if not all(map(torch.isfinite, batch)) or min(batch[1:]) <= 0:
             return False
         if self.gate is None:
             return True
@@ -99,8 +100,17 @@ class OracleANAct(nn.Module):
         backward = new[3] / old[3]
         return bool(low <= forward <= high and low <= backward <= high)
 
+    def replaces(self, batch):
+        """Whether it counts as the first batch."""
+        if self.tracked == 0:
+            return True
+        ratios = [(new / old).log() for new, old in zip(batch[1:], self.running[1:])]
+        return self.tracked < 10 and max(map(abs, ratios)) > math.log(4)
+
     def blended(self, batch):
         weight = max(self.momentum, 1 / (self.tracked + 1))
+        if self.replaces(batch):
+            weight = 1
         return tuple(r + weight * (b - r) for r, b in zip(self.running, batch))
 
     def factors(self, statistics):
@@ -133,7 +143,7 @@ class OracleANAct(nn.Module):
             batch = measure(self.f, x)
             if self.accepts(batch):
                 blended = self.blended(batch)
-                before = used if self.tracked else batch
+                before = batch if self.replaces(batch) else used
                 used = {"previous": before, "running": blended, "batch": batch}
                 used = used[self.source]
                 self.running, self.tracked = blended, self.tracked + 1

@@ -291,7 +291,7 @@ StepResult traced_step(const at::Tensor& input, const at::Tensor& alpha, const R
     const auto map = factors(alpha, running, std::nullopt, options);
     return {std::get<0>(apply(input, map, activation, /*measure=*/false)), map, {}};
   }
-  const bool late = input.is_cpu() && !options.uses_batch(false);
+  const bool late = input.is_cpu() && !options.uses_batch(kStartBatches);
   auto moments = measure(input, activation, late ? std::optional(running.num_batches_tracked) : std::nullopt);
   const auto map = factors(alpha, running, moments, options);
   auto [output, measured] = apply(input, map, activation, late);

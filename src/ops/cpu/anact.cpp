@@ -144,12 +144,13 @@ Moments measure(const at::Tensor& dense, const Activation& activation) {
 // The statistics that a step goes by, of those in force and of its batch.
 Statistics statistics_of(const Statistics& running, std::int64_t tracked, const Moments& moments,
                          const Options& options) {
-  if (moments.count == 0 || !options.uses_batch(tracked == 0)) return running;
+  if (moments.count == 0 || !options.uses_batch(tracked)) return running;
   const Statistics batch = to_statistics(moments);
   const auto [momentum, gate_low, gate_high] = options.update();
   if (!accepts(running, batch, gate_low, gate_high)) return running;
   if (options.statistics == StatisticsSource::batch) return batch;
-  return blend(running, batch, batch_weight(tracked, momentum));
+  const bool with_batch = options.statistics == StatisticsSource::running || replaces(running, batch, tracked);
+  return with_batch ? blend(running, batch, batch_weight(running, batch, tracked, momentum)) : running;
 }
 
 void update(const RunningStatistics& running, const at::Tensor& num_skipped, const Moments& moments,
@@ -163,7 +164,7 @@ void update(const RunningStatistics& running, const at::Tensor& num_skipped, con
     ++*num_skipped.mutable_data_ptr<std::int64_t>();
     return;
   }
-  const Statistics mixed = blend(old, fresh, batch_weight(*tracked, momentum));
+  const Statistics mixed = blend(old, fresh, batch_weight(old, fresh, *tracked, momentum));
   write(running.output_mean, mixed.output_mean);
   write(running.output_square, mixed.output_square);
   write(running.input_variance, mixed.input_variance);
@@ -178,7 +179,7 @@ at::Tensor measure_cpu(const at::Tensor& input, Name activation, Parameters para
   const auto chosen = decode_activation(activation, parameters);
   if (!fused(input, chosen)) return fallback::measure(input, activation, parameters, unless);
   check_unless(unless);
-  if (unless && count_of(*unless) != 0 && !runs_again()) return to_tensor(Moments{});
+  if (unless && count_of(*unless) >= kStartBatches && !runs_again()) return to_tensor(Moments{});
   return to_tensor(measure(to_dense(input), chosen));
 }
 
@@ -263,7 +264,7 @@ StepResult step(const at::Tensor& input, const at::Tensor& alpha, const RunningS
   const auto dense = to_dense(input);
   const bool second = training && options.follows() && runs_again();
   const auto tracked = count_of(running.num_batches_tracked);
-  const bool uses_batch = training && options.uses_batch(tracked == 0);
+  const bool uses_batch = training && options.uses_batch(tracked);
   Moments moments;
   if (second || uses_batch) moments = measure(dense, activation);
   Factors map;

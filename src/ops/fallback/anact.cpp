@@ -48,24 +48,30 @@ TensorStatistics to_tensor_statistics(const at::Tensor& moments) {
 }
 
 at::Tensor accepted(const TensorStatistics& running, const TensorStatistics& batch, const UpdateOptions& update) {
-  const auto all = at::stack({batch.output_mean, batch.output_square, batch.input_variance, batch.backward_gain});
-  auto result = at::isfinite(all).all();
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  constexpr double kSmallest = std::numeric_limits<float>::min();
+  const auto positive = at::stack({batch.output_square, batch.input_variance, batch.backward_gain});
+  auto result = (batch.output_mean.abs() <= kLargest)
+                    .logical_and((positive >= kSmallest).all())
+                    .logical_and((positive <= kLargest).all());
   if (update.gate_low == 0 && update.gate_high == 0) return result;
-  const auto gain = [](const TensorStatistics& of) {
-    return at::where(of.output_square == 0, 0.0, of.output_square / of.input_variance);
-  };
-  // Equal gains have ratio 1, also where both are 0 or both are infinite.
-  const auto change = [](const at::Tensor& old, const at::Tensor& fresh) {
-    return at::where(fresh == old, 1.0, fresh / old);
-  };
-  for (const auto& ratio : {change(gain(running), gain(batch)), change(running.backward_gain, batch.backward_gain)}) {
+  const auto gain = [](const TensorStatistics& of) { return of.output_square / of.input_variance; };
+  for (const auto& ratio : {gain(batch) / gain(running), batch.backward_gain / running.backward_gain}) {
     result = result.logical_and(ratio >= update.gate_low).logical_and(ratio <= update.gate_high);
   }
   return result;
 }
 
-at::Tensor weight(const at::Tensor& num_batches_tracked, double momentum) {
-  return at::clamp_min(1 / (num_batches_tracked.to(at::kDouble) + 1), momentum);
+at::Tensor replaces(const TensorStatistics& running, const TensorStatistics& batch,
+                    const at::Tensor& num_batches_tracked) {
+  const auto old = at::stack({running.output_square, running.input_variance, running.backward_gain});
+  const auto fresh = at::stack({batch.output_square, batch.input_variance, batch.backward_gain});
+  const auto unlike = (fresh > kUnlike * old).logical_or(kUnlike * fresh < old).any();
+  return (num_batches_tracked == 0).logical_or((num_batches_tracked < kStartBatches).logical_and(unlike));
+}
+
+at::Tensor weight(const at::Tensor& replaced, const at::Tensor& num_batches_tracked, double momentum) {
+  return at::where(replaced, 1.0, at::clamp_min(1 / (num_batches_tracked.to(at::kDouble) + 1), momentum));
 }
 
 TensorStatistics blend(const TensorStatistics& running, const TensorStatistics& batch, const at::Tensor& weight,
@@ -196,7 +202,7 @@ at::Tensor measure(const at::Tensor& input, Name activation, Parameters paramete
   const auto functions = to_functions(decode_activation(activation, parameters));
   check_unless(unless);
   const auto moments = measure(input, functions);
-  return unless && !runs_again() ? at::where(*unless == 0, moments, 0.0) : moments;
+  return unless && !runs_again() ? at::where(*unless < kStartBatches, moments, 0.0) : moments;
 }
 
 at::Tensor factors(const at::Tensor& alpha, const at::Tensor& output_mean, const at::Tensor& output_square,
@@ -207,13 +213,16 @@ at::Tensor factors(const at::Tensor& alpha, const at::Tensor& output_mean, const
   check_factors(alpha, running, moments, chosen);
   if (moments && runs_again() && chosen.follows()) return find_pass(alpha, *moments);
   auto used = widen(running);
-  if (moments && chosen.uses_batch(true)) {
+  if (moments && chosen.uses_batch(0)) {
     const auto update = chosen.update();
     const auto batch = to_tensor_statistics(*moments);
     const bool alone = chosen.statistics == StatisticsSource::batch;
     auto accept = ((*moments)[0] > 0).logical_and(accepted(used, batch, update));
-    if (!chosen.uses_batch(false)) accept = accept.logical_and(num_batches_tracked == 0);
-    used = blend(used, batch, alone ? at::ones_like(batch.output_mean) : weight(num_batches_tracked, update.momentum),
+    const auto replaced = replaces(used, batch, num_batches_tracked);
+    if (!chosen.updates(false)) accept = accept.logical_and(num_batches_tracked == 0);
+    if (!chosen.uses_batch(kStartBatches)) accept = accept.logical_and(replaced);
+    used = blend(used, batch,
+                 alone ? at::ones_like(batch.output_mean) : weight(replaced, num_batches_tracked, update.momentum),
                  accept);
   }
   const auto [scale, offset, centre] = factors(used, alpha, chosen.normalization());
@@ -244,7 +253,9 @@ void update(const at::Tensor& output_mean, const at::Tensor& output_square, cons
   auto filled = moments[0] > 0;
   if (!chosen.updates(false)) filled = filled.logical_and(num_batches_tracked == 0);
   const auto accept = filled.logical_and(accepted(old, batch, options_of_update));
-  const auto fresh = blend(old, batch, weight(num_batches_tracked, options_of_update.momentum), accept);
+  const auto fresh =
+      blend(old, batch,
+            weight(replaces(old, batch, num_batches_tracked), num_batches_tracked, options_of_update.momentum), accept);
   output_mean.copy_(fresh.output_mean);
   output_square.copy_(fresh.output_square);
   input_variance.copy_(fresh.input_variance);

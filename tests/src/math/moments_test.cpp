@@ -189,9 +189,20 @@ TEST(Statistics, IsFiniteLooksAtEveryMember) {
 TEST(Accepts, EverythingFiniteWithoutAGate) {
   const Statistics running{0, 0.5, 1, 0.5};
   EXPECT_TRUE(accepts(running, {5, 1e9, 1e-9, 1e9}, 0, 0));
-  EXPECT_TRUE(accepts(running, {0, 0, 0, 0}, 0, 0));
   EXPECT_FALSE(accepts(running, {0, kNaN, 1, 1}, 0, 0));
   EXPECT_FALSE(accepts(running, {0, 1, 1, kInfinity}, 0, 0));
+}
+
+TEST(Accepts, NothingThatSaysNoGainOrDoesNotFitTheBuffers) {
+  const Statistics running{0, 0.5, 1, 0.5};
+  for (const double bad : {0.0, 1e-39, 3.5e38}) {
+    EXPECT_FALSE(accepts(running, {0, bad, 1, 1}, 0, 0));
+    EXPECT_FALSE(accepts(running, {0, 1, bad, 1}, 0, 0));
+    EXPECT_FALSE(accepts(running, {0, 1, 1, bad}, 0, 0));
+    EXPECT_FALSE(accepts(running, {0, bad, bad, bad}, 0, 4));
+  }
+  EXPECT_FALSE(accepts(running, {-3.5e38, 1, 1, 1}, 0, 0));
+  EXPECT_TRUE(accepts(running, {-3.4e38, 1.2e-38, 3.4e38, 1.2e-38}, 0, 0));
 }
 
 TEST(Accepts, GateIsOnTheGainsAndClosed) {
@@ -209,14 +220,14 @@ TEST(Accepts, GateIsOnTheGainsAndClosed) {
   EXPECT_FALSE(accepts(running, {0, 0.5, 1, 0.1249}, 0.5, 2));
   EXPECT_FALSE(accepts(running, {kNaN, 0.5, 1, 0.25}, 0.5, 2));
   // A lower bound of 0 alone is still a gate.
-  EXPECT_TRUE(accepts(running, {0, 0, 1, 0}, 0, 2));
+  EXPECT_TRUE(accepts(running, {0, 1e-9, 1, 1e-9}, 0, 2));
   EXPECT_FALSE(accepts(running, {0, 5, 1, 0.25}, 0, 2));
 }
 
 TEST(Accepts, GateWithGainsOfZero) {
   const Statistics dead{0, 0, 1, 0};
   const Statistics alive{0, 0.5, 1, 0.5};
-  EXPECT_TRUE(accepts(dead, dead, 0.5, 2));
+  EXPECT_FALSE(accepts(dead, dead, 0.5, 2));
   EXPECT_FALSE(accepts(dead, alive, 0.5, 2));
   EXPECT_FALSE(accepts(alive, dead, 0.5, 2));
   EXPECT_FALSE(accepts(alive, {0.5, 0.25, 0, 0.5}, 0.5, 2));
@@ -224,25 +235,53 @@ TEST(Accepts, GateWithGainsOfZero) {
 }
 
 TEST(BatchWeight, AveragesUntilItFallsToTheMomentum) {
-  EXPECT_EQ(batch_weight(0, 0.1), 1);
-  EXPECT_EQ(batch_weight(1, 0.1), 0.5);
-  EXPECT_EQ(batch_weight(2, 0.1), 1.0 / 3);
-  EXPECT_EQ(batch_weight(8, 0.1), 1.0 / 9);
-  EXPECT_EQ(batch_weight(9, 0.1), 0.1);
-  EXPECT_EQ(batch_weight(10, 0.1), 0.1);
-  EXPECT_EQ(batch_weight(std::numeric_limits<std::int64_t>::max(), 0.1), 0.1);
-  EXPECT_EQ(batch_weight(0, 1), 1);
-  EXPECT_EQ(batch_weight(7, 1), 1);
-  EXPECT_EQ(batch_weight(3, 0), 0.25);
+  const Statistics like{0, 1, 1, 1};
+  const auto weight = [&](std::int64_t tracked, double momentum) {
+    return batch_weight(like, like, tracked, momentum);
+  };
+  EXPECT_EQ(weight(0, 0.1), 1);
+  EXPECT_EQ(weight(1, 0.1), 0.5);
+  EXPECT_EQ(weight(2, 0.1), 1.0 / 3);
+  EXPECT_EQ(weight(8, 0.1), 1.0 / 9);
+  EXPECT_EQ(weight(9, 0.1), 0.1);
+  EXPECT_EQ(weight(10, 0.1), 0.1);
+  EXPECT_EQ(weight(std::numeric_limits<std::int64_t>::max(), 0.1), 0.1);
+  EXPECT_EQ(weight(0, 1), 1);
+  EXPECT_EQ(weight(7, 1), 1);
+  EXPECT_EQ(weight(3, 0), 0.25);
+}
+
+TEST(Replaces, ABatchUnlikeThoseBeforeItWhileTheStartLasts) {
+  const Statistics running{5, 2, 3, 0.5};
+  for (const double factor : {0.249, 4.01}) {
+    for (const Statistics& batch :
+         {Statistics{5, 2 * factor, 3, 0.5}, Statistics{5, 2, 3 * factor, 0.5}, Statistics{5, 2, 3, 0.5 * factor}}) {
+      for (const std::int64_t tracked : {0, 1, 9}) {
+        EXPECT_TRUE(replaces(running, batch, tracked)) << factor << ", " << tracked;
+        EXPECT_EQ(batch_weight(running, batch, tracked, 0.1), 1);
+      }
+      EXPECT_FALSE(replaces(running, batch, 10));
+      EXPECT_EQ(batch_weight(running, batch, 10, 0.1), 0.1);
+    }
+  }
+  for (const double factor : {0.25, 1.0, 4.0}) {
+    const Statistics batch{-1e9, 2 * factor, 3 * factor, 0.5 / factor};
+    EXPECT_TRUE(replaces(running, batch, 0));
+    EXPECT_FALSE(replaces(running, batch, 1));
+    EXPECT_EQ(batch_weight(running, batch, 1, 0.1), 0.5);
+  }
+  // As a module was left by a version that took a constant first batch.
+  EXPECT_TRUE(replaces({0, 0, 0, 0.25}, {0, 1, 1, 0.25}, 1));
 }
 
 TEST(BatchWeight, MakesAPlainMeanOfTheFirstBatches) {
-  Statistics running{100, 100, 100, 100};
+  Statistics running{5, 10, 15, 20};
   double sum = 0;
   for (int n = 0; n < 8; ++n) {
-    const double value = 1.0 + n * n;
+    const double value = 1 + 0.1 * n * n;
     sum += value;
-    running = blend(running, {value, 2 * value, 3 * value, 4 * value}, batch_weight(n, 0.1));
+    const Statistics batch{value, 2 * value, 3 * value, 4 * value};
+    running = blend(running, batch, batch_weight(running, batch, n, 0.1));
     EXPECT_NEAR(running.output_mean, sum / (n + 1), 1e-13 * sum);
     EXPECT_NEAR(running.backward_gain, 4 * sum / (n + 1), 4e-13 * sum);
   }

@@ -82,12 +82,13 @@ class Plain {
 
   std::pair<double, double> operator()(const Means& batch, double alpha) {
     const bool accepted = accepts(batch);
-    const double weight = std::max(options_.momentum(), 1.0 / static_cast<double>(tracked + 1));
+    const bool replaced = replaces(batch);
+    const double weight = replaced ? 1 : std::max(options_.momentum(), 1.0 / static_cast<double>(tracked + 1));
     const auto mix = [&](double old, double fresh) { return accepted ? old + weight * (fresh - old) : old; };
     const Means moved{mix(running_.mean, batch.mean), mix(running_.square, batch.square),
                       mix(running_.variance, batch.variance), mix(running_.gain, batch.gain)};
-    // The first batch of `previous` has no earlier one.
-    Means used = tracked == 0 ? moved : running_;
+    // The first batch of `previous` has no earlier one, nor has one unlike those before it at the start.
+    Means used = replaced ? moved : running_;
     if (options_.statistics() == StatisticsSource::running) used = moved;
     if (options_.statistics() == StatisticsSource::batch && accepted) used = batch;
     running_ = moved;
@@ -105,11 +106,20 @@ class Plain {
     for (const double value : {batch.mean, batch.square, batch.variance, batch.gain}) {
       if (!std::isfinite(value)) return false;
     }
+    if (batch.square == 0 || batch.variance == 0 || batch.gain == 0) return false;
     if (!options_.gate()) return true;
     const auto [low, high] = *options_.gate();
     const double forward = (batch.square / batch.variance) / (running_.square / running_.variance);
     const double backward = batch.gain / running_.gain;
     return low <= forward && forward <= high && low <= backward && backward <= high;
+  }
+
+  [[nodiscard]] bool replaces(const Means& batch) const {
+    if (tracked == 0) return true;
+    if (tracked >= 10) return false;
+    const auto unlike = [](double old, double fresh) { return std::abs(std::log(fresh / old)) > std::log(4.0); };
+    return unlike(running_.square, batch.square) || unlike(running_.variance, batch.variance) ||
+           unlike(running_.gain, batch.gain);
   }
 
   [[nodiscard]] std::pair<double, double> map(const Means& m, double alpha) const {

@@ -422,7 +422,7 @@ TEST(UpdateStatistics, FollowsTheSpecificationOverFiftyBatches) {
       plain_update(plain, plain_skipped, moments, chosen);
       const auto batch = reference_statistics(activation, x);
       if (accepts(expected, batch, update.gate_low, update.gate_high)) {
-        expected = blend(expected, batch, batch_weight(tracked, update.momentum));
+        expected = blend(expected, batch, batch_weight(expected, batch, tracked, update.momentum));
         ++tracked;
       } else {
         ++skipped;
@@ -465,9 +465,15 @@ TEST(Fallback, UpdatesAsTheFastOneAtTheEdges) {
   // Count, mean, M2, sum of f, of f^2, of f'^2.
   const auto dead_batch = at::tensor({10.0, -1.0, 10.0, 0.0, 0.0, 0.0}, at::kDouble);
   const auto live_batch = at::tensor({10.0, 0.1, 10.0, 3.0, 5.0, 6.0}, at::kDouble);
+  const auto constant_batch = at::tensor({10.0, 2.0, 0.0, 3.0, 5.0, 6.0}, at::kDouble);
+  const auto tiny_batch = at::tensor({10.0, 0.0, 1e-50, 1.0, 1.0, 1.0}, at::kDouble);
+  const auto wide_batch = at::tensor({10.0, 0.1, 1e3, 30.0, 5e2, 6.0}, at::kDouble);
   for (const auto& [start, tracked, batch, update] :
        {std::tuple(dead, 3, dead_batch, gated), std::tuple(dead, 3, live_batch, gated),
-        std::tuple(kSome, 3, dead_batch, gated), std::tuple(huge, 0, live_batch, UpdateOptions{})}) {
+        std::tuple(kSome, 3, dead_batch, gated), std::tuple(huge, 0, live_batch, UpdateOptions{}),
+        std::tuple(kSome, 0, constant_batch, UpdateOptions{}), std::tuple(kSome, 3, tiny_batch, UpdateOptions{}),
+        std::tuple(kSome, 3, wide_batch, UpdateOptions{}), std::tuple(kSome, 9, wide_batch, UpdateOptions{}),
+        std::tuple(kSome, 10, wide_batch, UpdateOptions{}), std::tuple(kSome, 3, wide_batch, gated)}) {
     const auto fast = make_running(start, tracked, at::kDouble);
     const auto plain = make_running(start, tracked, at::kDouble);
     const auto fast_skipped = at::zeros({}, at::kLong);
@@ -487,7 +493,7 @@ TEST_P(EveryType, AStepIsTheOperatorsOneAfterTheOther) {
     for (const char* how :
          {"", "momentum=0.1:gate=0.1,10", "statistics=running", "statistics=batch", "statistics=fixed",
           "statistics=fixed:init_batch=on", "solution=compromise:target=input:gain=output"}) {
-      for (const std::int64_t tracked : {0, 3}) {
+      for (const std::int64_t tracked : {0, 3, 10}) {
         for (const bool training : {true, false}) {
           SCOPED_TRACE(std::string(layout) + " " + how + " " + std::to_string(tracked));
           const auto options = parse_options(how);

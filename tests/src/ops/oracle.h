@@ -37,7 +37,7 @@ inline Options options_of(StatisticsSource source, const NormalizationOptions& n
 inline std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
     const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running, const Activation& activation,
     const Options& options, bool training, const std::optional<at::Tensor>& known_map = std::nullopt) {
-  const bool late = !options.uses_batch(false);
+  const bool late = !options.uses_batch(kStartBatches);
   std::optional<at::Tensor> moments;
   if (training && options.updates(true)) {
     moments = measure(input, activation, late ? std::optional(running.num_batches_tracked) : std::nullopt);
@@ -149,7 +149,7 @@ inline Statistics reference_statistics(const Activation& activation, const at::T
           .backward_gain = slope.square().mean().item<double>()};
 }
 
-inline RunningStatistics make_running(const Statistics& statistics, std::int64_t tracked = 3,
+inline RunningStatistics make_running(const Statistics& statistics, std::int64_t tracked = kStartBatches,
                                       at::ScalarType dtype = at::kFloat) {
   const auto scalar = [&](double value) { return at::full({}, value, at::TensorOptions().dtype(dtype)); };
   return {scalar(statistics.output_mean), scalar(statistics.output_square), scalar(statistics.input_variance),
