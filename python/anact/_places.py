@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,20 +51,24 @@ class Place:
                         f"{self.path!r} has {what}, which would be lost: remove them"
                     )
 
-    def put(self, module: nn.Module) -> None:
-        """Puts a module there."""
+    def put(self, new: object) -> None:
+        """Puts a module or a function there."""
         holder = self.holder
         assert holder is not None
-        setattr(holder, self.name, module)
+        if not isinstance(new, nn.Module) and self.name in holder._modules:
+            delattr(holder, self.name)
+        setattr(holder, self.name, new)
         if self.name != "activation":
             return
         if isinstance(holder, nn.TransformerDecoderLayer):
             # Its __setstate__ takes an activation that is not in __dict__ for a missing one.
-            vars(holder)["activation"] = module
+            vars(holder)["activation"] = new
         if isinstance(holder, nn.TransformerEncoderLayer):
             # The fused evaluation knows two activations only, and does not call the module.
-            fused = {"relu": 1, "gelu": 2}
-            holder.activation_relu_or_gelu = fused.get(activation_of(module) or "", 0)
+            name = (
+                activation_of(new) if isinstance(new, nn.Module) else function_name(new)
+            )
+            holder.activation_relu_or_gelu = {"relu": 1, "gelu": 2}.get(name or "", 0)
 
 
 def places(model: nn.Module) -> list[Place]:
@@ -110,12 +114,13 @@ def check_model(model: nn.Module) -> None:
             )
 
 
-def put_all(model: nn.Module, new: list[tuple[Place, nn.Module]]) -> nn.Module:
-    """Puts each module in its place and returns the model, which is another if it was one."""
-    for place, module in new:
+def put_all(model: nn.Module, new: Sequence[tuple[Place, object]]) -> nn.Module:
+    """Puts each in its place and returns the model, which is another if it was one."""
+    for place, held in new:
         if place.holder is None:
-            return module
-        place.put(module)
+            assert isinstance(held, nn.Module)
+            return held
+        place.put(held)
     return model
 
 

@@ -20,11 +20,11 @@ from anact._activations import (
     lacks_normalized_form,
     parameters_of,
     plain,
-    plain_of,
     text_of,
 )
 from anact._option_types import OptionArguments
 from anact._options import ANActOptions, name_of
+from anact._original import keep_original, original_of
 from anact._places import Place, check_model, places, put_all, update_encoders
 from anact._selection import Candidate, Selection, names_identity, select, selectors
 from anact._source import Method, methods_of
@@ -197,9 +197,9 @@ def convert_activations(
         device, dtype = _neighbourhood(holder, model)
         act = ANAct(c.activation, device=device, dtype=dtype, **options)
         is_module = isinstance(c.place.held, nn.Module)
-        new.append(
-            (c.place, act.train(c.module.training if is_module else holder.training))
-        )
+        act.train(c.module.training if is_module else holder.training)
+        keep_original(act, c.place.held, c.activation)
+        new.append((c.place, act))
     model = put_all(model, new)
     update_encoders(model, [c.place for c in chosen])
     sources: dict[type, _Source | None] = {}
@@ -228,9 +228,13 @@ def revert_activations(
     *,
     inplace: bool = True,
 ) -> Conversion:
-    """Replaces every ANAct in a model by its plain activation of torch.nn.
+    """Replaces every ANAct in a model by what a conversion found in its place.
 
-    What the ANActs have learnt is lost; :func:`anact.fold` keeps it.
+    That is the very module or function that stood there, with its class and arguments
+    (``inplace`` too), also in copies, and after pickling if it can be pickled. An ANAct
+    that no conversion made becomes its plain activation of torch.nn, and so does one
+    whose activation was changed since. What the ANActs have learnt is lost;
+    :func:`anact.fold` keeps it.
 
     Args:
         model: the model.
@@ -260,11 +264,7 @@ def revert_activations(
     ]
     chosen = select(candidates, selectors(include), selectors(exclude))
     _check(chosen, inplace)
-    new: list[tuple[Place, nn.Module]] = [
-        (c.place, plain_of(c.module).train(c.module.training))
-        for c in chosen
-        if is_anact(c.module)
-    ]
+    new = [(c.place, original_of(c.module)) for c in chosen if is_anact(c.module)]
     model = put_all(model, new)
     update_encoders(model, [c.place for c in chosen])
     return Conversion(model, {c.place.path: c.activation for c in chosen})
