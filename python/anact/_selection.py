@@ -62,6 +62,20 @@ def names_identity(selectors: list[Selector] | None) -> bool:
     )
 
 
+def is_named(candidate: Candidate, selectors: list[Selector] | None) -> bool:
+    """Whether a selector asks for just this activation, and not for whatever there is.
+
+    That is by its name, its class, or a path whose last part is written out.
+    """
+    return any(
+        _matches(candidate, s, "include")
+        for s in selectors or []
+        if (isinstance(s, type) and s is not nn.Module)
+        or (isinstance(s, str) and not set("*?[") & set(s.rpartition(".")[2]))
+        or _name(s) is not None
+    )
+
+
 def _name(selector: Selector) -> str | None:
     if not isinstance(selector, str):
         return None

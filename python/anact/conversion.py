@@ -8,6 +8,7 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +23,60 @@ from anact._activations import (
     plain,
     text_of,
 )
+from anact._inplace import reused_in_place
 from anact._option_types import OptionArguments
 from anact._options import ANActOptions, name_of
 from anact._original import keep_original, original_of
 from anact._places import Place, check_model, places, put_all, update_encoders
-from anact._selection import Candidate, Selection, names_identity, select, selectors
+from anact._selection import (
+    Candidate,
+    Selection,
+    is_named,
+    names_identity,
+    select,
+    selectors,
+)
 from anact._source import Method, methods_of
+from anact._trace import Ran, Trace, trace
 from anact.modules import ANAct
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+# Why an activation stays as it is, and how a report says so.
+_REASONS = {
+    "inplace": "left: they change in place what is used again",
+    "gate": "left: gates, which multiply another branch",
+    "softmax": "left: they go into a softmax, or are divided by their sum",
+    "output": "left: their result is the output, or an argument of a loss",
+    "maybe gate": "left: these may be gates; pass an example, or include them by name",
+    "never called": "left: they were never called",
+    "not selected": "not selected",
+}
+
+
+@dataclass(frozen=True)
+class LeftActivation:
+    """An activation in a place that a conversion left as it is.
+
+    Attributes:
+        path: where it stands.
+        activation: which activation it is.
+        reason: ``"inplace"``: it changes its input in place, and the input is used again,
+            or is used instead of the result, so that the converted model would be another.
+            ``"gate"``: its result is multiplied with another branch. ``"softmax"``: its
+            result goes into a softmax, or is divided by its own sum. ``"output"``: its
+            result is the model's output, or an argument of a loss. ``"maybe gate"``: it is
+            a sigmoid or hardsigmoid, of whose use nothing is known. ``"never called"``:
+            it did not run on the example. ``"not selected"``: by `include` or `exclude`.
+        file, line: where the reason is in the source; empty and 0 if it is not there.
+    """
+
+    path: str
+    activation: str
+    reason: str
+    file: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,9 +86,11 @@ class FunctionCall:
     Attributes:
         path: where the module stands.
         module: its class.
-        file, line: where the call is written.
+        file, line: where the call is written; empty and 0 if no source has it.
         text: the call as written there.
         activation: which activation it is.
+        use: ``"gate"``, ``"softmax"`` or ``"output"`` as in :class:`LeftActivation`, or
+            ``""`` for any other; known with an example only.
     """
 
     path: str
@@ -51,25 +99,23 @@ class FunctionCall:
     line: int
     text: str
     activation: str
+    use: str = ""
 
 
 @dataclass(frozen=True)
 class RepeatedCall:
-    """An ANAct that is called at several points, all with one set of statistics.
+    """An ANAct that is called several times, all with one set of statistics.
 
     Attributes:
         path: where the ANAct stands.
         file, lines: where the calls are written.
+        count: how often it is called on the example; without one, at how many points.
     """
 
     path: str
     file: str
     lines: tuple[int, ...]
-
-    @property
-    def count(self) -> int:
-        """At how many points it is called."""
-        return len(self.lines)
+    count: int
 
 
 @dataclass(frozen=True)
@@ -79,17 +125,23 @@ class Conversion:
     Attributes:
         model: the converted model.
         replaced: the path of each place that changed, and its activation.
-        functional: what looks like an activation, but is called as a function, and so
-            stays as it is.
-        repeated: ANActs that the model's code calls at several points, and that so
-            normalize different signals with the same statistics. A call in a loop counts
-            as one.
+        left: activations in places that could hold an ANAct, and stay as they are.
+        functional: what is called as a function, or as a module that stands in no place,
+            and so stays as it is.
+        repeated: ANActs that are called several times in one forward pass, and that so
+            normalize different signals with the same statistics. Without an example, a
+            call in a loop counts as one.
         unsupported: activations that have no normalized form: path and class.
-        unread: classes without source, of which `functional` and `repeated` know nothing.
+        unread: classes without source, of which `functional` and `repeated` know nothing;
+            empty with an example.
+
+    With an example every activation that ran is in one of these, but for what runs within
+    one function of PyTorch, such as the sigmoids of an nn.LSTM, and for identities.
     """
 
     model: nn.Module
     replaced: dict[str, str]
+    left: list[LeftActivation] = field(default_factory=list)
     functional: list[FunctionCall] = field(default_factory=list)
     repeated: list[RepeatedCall] = field(default_factory=list)
     unsupported: dict[str, str] = field(default_factory=dict)
@@ -99,24 +151,33 @@ class Conversion:
         counts = Counter(self.replaced.values())
         which = ", ".join(f"{count} {name}" for name, count in counts.most_common())
         lines = [f"replaced: {len(self.replaced)}" + (f" ({which})" if which else "")]
-        calls = Counter((c.module, c.file, c.line, c.text) for c in self.functional)
+        for reason, title in _REASONS.items():
+            left: dict[str, list[str]] = defaultdict(list)
+            for c in self.left:
+                if c.reason == reason:
+                    left[c.activation + _where(c.file, c.line)].append(c.path)
+            lines += _section(title, (f"{_few(p)}: {what}" for what, p in left.items()))
+        calls = Counter(
+            (f"{_called(c)} in {c.module}", _where(c.file, c.line), c.use)
+            for c in self.functional
+        )
         lines += _section(
             "called as functions, so not replaced",
             (
-                f"{text} in {module} ({file}:{line})"
+                f"{text}{where}"
+                + (f", {_USES[use]}" if use else "")
                 + (f", in {n} modules" if n > 1 else "")
-                for (module, file, line, text), n in calls.items()
+                for (text, where, use), n in calls.items()
             ),
         )
-        repeated: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
-        for c in self.repeated:
-            repeated[c.file, c.lines].append(c.path)
+        repeated: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for r in self.repeated:
+            numbers = ",".join(map(str, sorted(set(r.lines))))
+            at = f" ({r.file}:{numbers})" if r.file else ""
+            repeated[at, r.count].append(r.path)
         lines += _section(
-            "called at several points with one set of statistics",
-            (
-                f"{', '.join(paths)} ({file}:{','.join(map(str, numbers))})"
-                for (file, numbers), paths in repeated.items()
-            ),
+            "called several times with one set of statistics",
+            (f"{_few(p)}{at}, {n} calls" for (at, n), p in repeated.items()),
         )
         lines += _section(
             "no normalized form",
@@ -124,6 +185,23 @@ class Conversion:
         )
         lines += _section("source not found", self.unread)
         return "\n".join(lines)
+
+
+_USES = {"gate": "a gate", "softmax": "softmax-like", "output": "the output"}
+
+
+def _called(c: FunctionCall) -> str:
+    known = c.activation.split("(")[0] in c.text.lower()
+    return c.text if known else f"{c.activation}: {c.text}" if c.text else c.activation
+
+
+def _where(file: str, line: int) -> str:
+    return f" ({file}:{line})" if file else ""
+
+
+def _few(paths: list[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 4 else ""
+    return ", ".join(path or "the model" for path in paths[: 3 if more else 4]) + more
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
@@ -137,6 +215,7 @@ def convert_activations(
     exclude: Selection | None = None,
     *,
     inplace: bool = True,
+    example: object = None,
     **options: Unpack[OptionArguments],
 ) -> Conversion:
     """Replaces every activation in a model by an ANAct of the same activation.
@@ -147,10 +226,22 @@ def convert_activations(
     the module did. An activation that stands in several places becomes an ANAct of its
     own in each. ANActs that are there already stay.
 
+    With an `example`, the model runs on it once, as it is (in training or evaluation),
+    without gradients; afterwards its tensors, attributes and flags and the random state
+    are what they were, also if it raises. The report then names every activation that
+    ran and was not replaced. Left are gates, which multiply another branch; activations
+    whose result is the output or an argument of a loss, or goes into a softmax; and what
+    was never called. Without an example, sigmoid and hardsigmoid are left, because they
+    may be gates. `include` converts these if it asks for them by name (``"sigmoid"``),
+    class (``nn.Sigmoid``) or a path whose last part is written out (``"*.gate"``), but
+    not what was never called.
+
+    An activation that works in place stays if its input is used again, or is used instead
+    of its result: the converted model would be another. With an example this is known
+    exactly; without one it is looked for in the source of the modules.
+
     Identities are placeholders more often than activations: they are converted only if
-    `include` asks for them by class or name. A sigmoid may be a gate, whose values
-    between 0 and 1 are wanted: leave those with ``exclude="sigmoid"``, and likewise
-    ``"hardsigmoid"``.
+    `include` asks for them by class or name.
 
     Optimizers made earlier do not know the new parameters α.
 
@@ -162,6 +253,8 @@ def convert_activations(
             and module that returns a bool.
         exclude: which of those not.
         inplace: whether `model` itself is changed, or a copy.
+        example: a batch: what the model takes as its one argument, a tuple of its
+            arguments, or a dict of them by name. It is not changed.
         options: of :class:`anact.ANActOptions`.
 
     Returns:
@@ -170,9 +263,11 @@ def convert_activations(
     Raises:
         ValueError: for options as :class:`anact.ANActOptions` does, for a selector that
             matches nothing, for an activation with hooks or parametrizations, which would
-            be lost, and for a model that is an activation itself if `inplace`. Nothing has
-            changed then.
+            be lost, for a model that is an activation itself if `inplace`, and for an
+            `example` and lazy parameters. Nothing has changed then.
         TypeError: for a ScriptModule.
+
+    What the model raises on the example is passed on; nothing has changed then either.
 
     >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh())
     >>> print(convert_activations(net, exclude="tanh", momentum=0.05))
@@ -187,9 +282,27 @@ def convert_activations(
     found = places(model)
     candidates = _activations(found)
     included = selectors(include)
-    chosen = select(candidates, included, selectors(exclude))
+    selected = {id(c) for c in select(candidates, included, selectors(exclude))}
     if not names_identity(included):
-        chosen = [c for c in chosen if c.activation != "identity"]
+        selected -= {id(c) for c in candidates if c.activation == "identity"}
+    sources: dict[type, _Source | None] = {}
+    ran = None if example is None else trace(model, found, example)
+    reused = _reused_in_source(model, sources) if ran is None else {}
+    chosen: list[Candidate] = []
+    left: list[LeftActivation] = []
+    for c in candidates:
+        if id(c) not in selected:
+            reason, at = "not selected", None
+        elif ran is None:
+            reason, at = _reason_in_source(c, is_named(c, included), reused)
+        else:
+            reason, at = _reason(ran.at(c.place), is_named(c, included))
+        if not reason:
+            chosen.append(c)
+        elif c.activation != "identity":
+            left.append(
+                LeftActivation(c.place.path, c.activation, reason, *(at or ("", 0)))
+            )
     _check(chosen, inplace)
     new: list[tuple[Place, nn.Module]] = []
     for c in chosen:
@@ -202,12 +315,18 @@ def convert_activations(
         new.append((c.place, act))
     model = put_all(model, new)
     update_encoders(model, [c.place for c in chosen])
-    sources: dict[type, _Source | None] = {}
+    if ran is None:
+        functional = list(_function_calls(model, sources))
+        repeated = list(_repeated_calls(model, sources))
+    else:
+        functional = _functions_that_ran(ran)
+        repeated = _repeated_in(ran, chosen)
     return Conversion(
         model,
         {c.place.path: c.activation for c in chosen},
-        list(_function_calls(model, sources)),
-        list(_repeated_calls(model, sources)),
+        left,
+        functional,
+        repeated,
         {
             place.path: type(place.held).__qualname__
             for place in found
@@ -284,6 +403,59 @@ def _activations(found: list[Place]) -> list[Candidate]:
     return candidates
 
 
+_At: TypeAlias = tuple[str, int]
+
+
+def _reason(calls: list[Ran], named: bool) -> tuple[str, _At | None]:
+    """Why an activation that was called so is left, and where; "" if it is not."""
+    if not calls:
+        return "never called", None
+    for call in calls:
+        if call.reused:
+            return "inplace", (call.reused.file, call.reused.line)
+    for use in ("gate", "softmax", "output") if not named else ():
+        for call in calls:
+            if use in call.uses:
+                site = call.uses[use]
+                return use, (site.file, site.line) if site else None
+    return "", None
+
+
+def _reason_in_source(
+    c: Candidate, named: bool, reused: dict[tuple[int, str], _At]
+) -> tuple[str, _At | None]:
+    key = id(c.place.holder), c.place.name
+    if key in reused:
+        return "inplace", reused[key]
+    if c.activation in ("sigmoid", "hardsigmoid") and not named:
+        return "maybe gate", None
+    return "", None
+
+
+def _functions_that_ran(ran: Trace) -> list[FunctionCall]:
+    calls: dict[FunctionCall, None] = {}
+    for call in ran.functions:
+        use = next((u for u in ("gate", "softmax", "output") if u in call.uses), "")
+        at = call.site
+        calls[
+            FunctionCall(
+                at.path, at.module, at.file, at.line, at.text, call.activation, use
+            )
+        ] = None
+    return list(calls)
+
+
+def _repeated_in(ran: Trace, chosen: list[Candidate]) -> list[RepeatedCall]:
+    repeated = []
+    for c in chosen:
+        sites = [call.site for call in ran.at(c.place)]
+        if len(sites) > 1:
+            file = sites[0].file
+            lines = tuple(site.line for site in sites if file and site.file == file)
+            repeated.append(RepeatedCall(c.place.path, file, lines, len(sites)))
+    return repeated
+
+
 def _check(chosen: list[Candidate], inplace: bool) -> None:
     for c in chosen:
         c.place.check_replaceable()
@@ -312,6 +484,7 @@ class _Source:
     functions: list[tuple[str, int, str, str]]
     # (file, line, dotted name after `self`) of each call
     calls: list[tuple[str, int, str]]
+    methods: list[Method]
 
 
 def _source(cls: type, known: dict[type, _Source | None]) -> _Source | None:
@@ -320,13 +493,24 @@ def _source(cls: type, known: dict[type, _Source | None]) -> _Source | None:
         functions: list[tuple[str, int, str, str]] = []
         calls: list[tuple[str, int, str]] = []
         try:
-            for method in methods_of(cls):
+            methods = list(methods_of(cls))
+            for method in methods:
                 functions += _functions_in(method)
                 calls += method.calls()
-            known[cls] = _Source(functions, calls)
+            known[cls] = _Source(functions, calls, methods)
         except (OSError, TypeError, SyntaxError):
             known[cls] = None
     return known[cls]
+
+
+def _reused_in_source(
+    model: nn.Module, known: dict[type, _Source | None]
+) -> dict[tuple[int, str], _At]:
+    def methods(cls: type) -> list[Method]:
+        source = _source(cls, known)
+        return source.methods if source else []
+
+    return reused_in_place(model, methods)
 
 
 def _function_calls(
@@ -353,9 +537,8 @@ def _repeated_calls(
             calls[f"{path}.{name}" if path else name].append((file, line))
     for path, module in model.named_modules():
         if isinstance(module, ANAct) and len(calls[path]) > 1:
-            yield RepeatedCall(
-                path, calls[path][0][0], tuple(line for _, line in calls[path])
-            )
+            lines = tuple(line for _, line in calls[path])
+            yield RepeatedCall(path, calls[path][0][0], lines, len(lines))
 
 
 def _functions_in(method: Method) -> Iterator[tuple[str, int, str, str]]:

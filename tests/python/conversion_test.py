@@ -169,20 +169,24 @@ def net():
     )
 
 
-ALL = {
+# The sigmoid may be a gate.
+CONVERTED = {
     "1": "relu",
     "2.1": "leaky_relu(negative_slope=0.2)",
     "4": "gelu(approximate=tanh)",
-    "5": "sigmoid",
 }
+ALL = {**CONVERTED, "5": "sigmoid"}
 
 
 def test_every_activation_becomes_an_anact_with_the_options():
     model = net()
     conversion = convert_activations(model, momentum=0.05, solution="forward")
     assert conversion.model is model
-    assert conversion.replaced == ALL
-    for path, text in ALL.items():
+    assert conversion.replaced == CONVERTED
+    (left,) = conversion.left
+    assert (left.path, left.activation, left.reason) == ("5", "sigmoid", "maybe gate")
+    assert type(model[5]) is nn.Sigmoid
+    for path, text in CONVERTED.items():
         act = model.get_submodule(path)
         assert act.options.activation == text
         assert act.options.changed() == {"momentum": 0.05, "solution": "forward"}
@@ -207,7 +211,7 @@ def test_a_copy_leaves_the_model_as_it_was():
 def test_output_is_that_of_the_affine_maps():
     torch.manual_seed(0)
     model = net().double().eval()
-    converted = convert_activations(model, inplace=False).model
+    converted = convert_activations(model, ["*", "sigmoid"], inplace=False).model
     x = expected = torch.randn(5, 8, dtype=torch.float64)
 
     def follow(module, act, x):
@@ -284,8 +288,14 @@ def test_identity_is_converted_only_on_demand():
         (
             None,
             lambda path, module: isinstance(module, nn.GELU) or path == "1",
-            ["2.1", "5"],
+            ["2.1"],
         ),
+        ([nn.Module, "sigmoid"], "1", ["2.1", "4", "5"]),
+        (nn.Sigmoid, None, ["5"]),
+        ("5", None, ["5"]),
+        (["relu", "*5"], None, ["1"]),
+        ("*", None, ["1", "2.1", "4"]),
+        ("[45]", None, ["4"]),
         (lambda path, module: False, None, []),
         ([], None, []),
     ],
@@ -397,12 +407,12 @@ def test_revert_gives_the_plain_modules_back():
     plain_text = repr(model)
     convert_activations(model)
     reverted = revert_activations(model)
-    assert reverted.replaced == ALL
+    assert reverted.replaced == CONVERTED
     assert repr(model) == plain_text
     assert not model[2][1].training and model[1].training
     convert_activations(model)
     assert list(revert_activations(model, ["relu", "4"]).replaced) == ["1", "4"]
-    assert type(model[5]) is ANAct
+    assert type(model[2][1]) is ANAct
     with pytest.raises(ValueError, match="matches no activation"):
         revert_activations(model, "relu")
 
@@ -695,7 +705,10 @@ def test_resnet18(torchvision):
 def test_mobilenet_v3_and_densenet(torchvision):
     model = torchvision.models.mobilenet_v3_small(weights=None)
     kinds = [type(m) for m in model.modules()]
-    conversion = convert_activations(model, exclude="hardsigmoid")
+    conversion = convert_activations(model)
+    assert {(c.activation, c.reason) for c in conversion.left} == {
+        ("hardsigmoid", "maybe gate")
+    }
     counts = [
         list(conversion.replaced.values()).count(name)
         for name in ("relu", "hardswish", "hardsigmoid")
