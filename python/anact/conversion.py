@@ -270,8 +270,10 @@ def convert_activations(
     What the model raises on the example is passed on; nothing has changed then either.
 
     >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh())
-    >>> print(convert_activations(net, exclude="tanh", momentum=0.05))
+    >>> print(convert_activations(net, example=torch.randn(8, 4), momentum=0.05))
     replaced: 1 (1 relu)
+    left: their result is the output, or an argument of a loss:
+      3: tanh
     >>> net[1]
     ANAct(relu, momentum=0.05)
     """
