@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import textwrap
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -114,7 +115,9 @@ def trace(model: nn.Module, found: list[Place], example: object) -> Trace:
         model, places = _stand_ins(model, found)
         recorder = _Recorder(model, places)
         recorder.begin((arguments, named))
-        with recorder.hooks(), _Visible(), recorder:
+        with warnings.catch_warnings(), recorder.hooks(), _Visible(), recorder:
+            # A compiled model's two calls, of itself and of what it compiles, are told apart.
+            warnings.filterwarnings("ignore", message="Using `torch.compile")
             output = model(*arguments, **named)
         recorder.end(output)
     return Trace(recorder.at_places, [r for r in recorder.functions if not r.hidden])
