@@ -104,10 +104,10 @@ class FunctionCall:
 
 @dataclass(frozen=True)
 class RepeatedCall:
-    """An ANAct that is called several times, all with one set of statistics.
+    """An activation that is called several times: an ANAct has one set of statistics for all.
 
     Attributes:
-        path: where the ANAct stands.
+        path: where it stands.
         file, lines: where the calls are written.
         count: how often it is called on the example; without one, at how many points.
     """
@@ -128,9 +128,9 @@ class Conversion:
         left: activations in places that could hold an ANAct, and stay as they are.
         functional: what is called as a function, or as a module that stands in no place,
             and so stays as it is.
-        repeated: ANActs that are called several times in one forward pass, and that so
-            normalize different signals with the same statistics. Without an example, a
-            call in a loop counts as one.
+        repeated: what is called several times in one forward pass, and so normalizes
+            different signals with the same statistics; with an example, what was left
+            too. Without one, a call in a loop counts as one.
         unsupported: activations that have no normalized form: path and class.
         unread: classes without source, of which `functional` and `repeated` know nothing;
             empty with an example.
@@ -322,7 +322,7 @@ def convert_activations(
         repeated = list(_repeated_calls(model, sources))
     else:
         functional = _functions_that_ran(ran)
-        repeated = _repeated_in(ran, chosen)
+        repeated = _repeated_in(ran, [c for c in candidates if id(c) in selected])
     return Conversion(
         model,
         {c.place.path: c.activation for c in chosen},
@@ -447,9 +447,9 @@ def _functions_that_ran(ran: Trace) -> list[FunctionCall]:
     return list(calls)
 
 
-def _repeated_in(ran: Trace, chosen: list[Candidate]) -> list[RepeatedCall]:
+def _repeated_in(ran: Trace, selected: list[Candidate]) -> list[RepeatedCall]:
     repeated = []
-    for c in chosen:
+    for c in selected:
         sites = [call.site for call in ran.at(c.place)]
         if len(sites) > 1:
             file = sites[0].file

@@ -444,6 +444,11 @@ def test_repeated_calls():
     assert (repeated.path, repeated.file, repeated.count) == ("act", __file__, 3)
     assert repeated.lines == (line,) * 3
     assert f"act ({__file__}:{line}), 3 calls" in str(conversion)
+    # Also where the last call is why it was left.
+    model = Of(lambda m, x: m.act(m.b(m.act(m.a(x)))), act=nn.ReLU())
+    conversion = convert(model)
+    assert left(conversion) == {"act": ("relu", "output")}
+    assert [(c.path, c.count) for c in conversion.repeated] == [("act", 2)]
     net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
     conversion = convert(Of(siamese, net=net))
     (repeated,) = conversion.repeated
