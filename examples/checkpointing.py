@@ -15,9 +15,10 @@ from torch.utils.checkpoint import checkpoint
 import anact
 
 torch.manual_seed(0)
-block = anact.initialize(
-    nn.Sequential(nn.Linear(64, 64), anact.NSwish(), nn.Linear(64, 64), anact.NGELU())
+block = nn.Sequential(
+    *(nn.Linear(64, 64), anact.NSwish(), nn.Linear(64, 64), anact.NGELU())
 )
+anact.initialize(block)
 plain = copy.deepcopy(block)
 x = torch.randn(32, 64)
 

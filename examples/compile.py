@@ -42,9 +42,8 @@ def train(model: nn.Module, run: Callable[[Tensor], Tensor]) -> None:
         optimizer.step()
 
 
-eager = anact.initialize(
-    nn.Sequential(nn.Linear(2, 64), anact.NSwish(), nn.Linear(64, 3))
-)
+eager = nn.Sequential(nn.Linear(2, 64), anact.NSwish(), nn.Linear(64, 3))
+anact.initialize(eager)
 model = copy.deepcopy(eager)
 compiled = torch.compile(model, fullgraph=True, backend=backend)
 train(eager, eager)

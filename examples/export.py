@@ -18,9 +18,10 @@ from torch import nn
 import anact
 
 torch.manual_seed(0)
-model = anact.initialize(
-    nn.Sequential(nn.Linear(16, 32), anact.NSwish(), nn.Linear(32, 4), anact.NReLU())
+model = nn.Sequential(
+    *(nn.Linear(16, 32), anact.NSwish(), nn.Linear(32, 4), anact.NReLU())
 )
+anact.initialize(model)
 x = torch.randn(8, 16)
 for _ in range(10):
     model(x)

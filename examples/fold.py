@@ -17,12 +17,11 @@ from torch import nn
 import anact
 
 torch.manual_seed(0)
-model = anact.initialize(
-    nn.Sequential(
-        *(nn.Conv2d(3, 8, 3), anact.NSwish(), nn.Conv2d(8, 8, 3), anact.NReLU()),
-        *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 6 * 6, 16), anact.NGELU()),
-    )
+model = nn.Sequential(
+    *(nn.Conv2d(3, 8, 3), anact.NSwish(), nn.Conv2d(8, 8, 3), anact.NReLU()),
+    *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 6 * 6, 16), anact.NGELU()),
 )
+anact.initialize(model)
 images = torch.randn(32, 3, 16, 16)
 for _ in range(10):
     model(images)

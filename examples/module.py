@@ -45,7 +45,8 @@ class Network(nn.Module):
 
 
 points, classes = spirals(3000, seed=0)
-model = anact.initialize(Network())
+model = Network()
+anact.initialize(model)
 # Weight decay is for weights: alpha and the biases do without.
 decayed = [p for p in model.parameters() if p.dim() > 1]
 others = [p for p in model.parameters() if p.dim() <= 1]

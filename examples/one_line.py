@@ -42,7 +42,8 @@ def train(model: nn.Module) -> float:
 layers: list[nn.Module] = [nn.Linear(2, 128), nn.SiLU()]
 for _ in range(19):
     layers += [nn.Linear(128, 128), nn.SiLU()]
-plain = anact.initialize(nn.Sequential(*layers, nn.Linear(128, 3)))
+plain = nn.Sequential(*layers, nn.Linear(128, 3))
+anact.initialize(plain)
 
 normalized = copy.deepcopy(plain)
 print(anact.convert_activations(normalized))

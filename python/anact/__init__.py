@@ -32,6 +32,7 @@ from anact.folding import Folding as Folding
 from anact.folding import fold as fold
 from anact.freezing import freeze as freeze
 from anact.freezing import unfreeze as unfreeze
+from anact.initialization import Initialization as Initialization
 from anact.initialization import initialize as initialize
 from anact.modules import NELU as NELU
 from anact.modules import NGELU as NGELU
