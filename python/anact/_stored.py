@@ -21,6 +21,19 @@ from torch.nn.utils.weight_norm import WeightNorm
 _POWER_ITERATIONS = 15
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether it is a dense tensor and of no subclass."""
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Whether it is one of PyTorch's quantized layers, whose weight is no tensor."""
+    # By name: the package that has them is about to leave PyTorch.
+    return any(
+        base.__name__ == "WeightedQuantizedModule" for base in type(module).__mro__
+    )
+
+
 @dataclass(frozen=True)
 class Update:
     """A parameter or buffer, and the value that it is to get."""

@@ -16,10 +16,12 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from anact._activations import is_anact, plain_of
 from anact._places import Place, check_model, is_hooked, places, put_all
 from anact._source import Method, methods_of
+from anact._stored import is_plain, is_quantized
 from anact.modules import ANAct
 
 _Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -134,8 +136,9 @@ def fold(model: nn.Module, *, inplace: bool = True) -> Folding:
     torch.fx, in the whole model or in those of its parts that it can trace. Identity,
     dropout, reshaping, average pooling without padding, and max pooling (where the map's
     scale is positive) may stand between. It is not exact where a convolution pads with zeros
-    and the map has an offset, or where the layer or its weight is used elsewhere. A layer
-    without a bias gets one if the map has an offset.
+    and the map has an offset, or where the layer or its weight is used elsewhere; and a
+    layer that is quantized, parametrized or has a subclass of Tensor for a weight is not
+    changed. A layer without a bias gets one if the map has an offset.
 
     Elsewhere the map stays, as one multiply-add after the activation. In half precision the
     activation's value and the offset are then rounded to that type, where an ANAct computes
@@ -155,8 +158,10 @@ def fold(model: nn.Module, *, inplace: bool = True) -> Folding:
     Raises:
         ValueError: for a module in training, an ANAct whose statistics are not finite or
             that has hooks or parametrizations, and for a model that is an ANAct itself if
-            `inplace`. Nothing has changed then.
+            `inplace`.
         TypeError: for a ScriptModule.
+
+    After any error the model is as it was.
 
     >>> from anact import convert_activations
     >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh()).eval()
@@ -168,7 +173,7 @@ def fold(model: nn.Module, *, inplace: bool = True) -> Folding:
     """
     check_model(model)
     for path, module in model.named_modules():
-        if module.training:
+        if module.training and not _ignores_training(module):
             where = f"{path!r}" if path else "the model"
             raise ValueError(
                 f"{where} is in training; folding is for evaluation: call eval()"
@@ -189,27 +194,47 @@ def fold(model: nn.Module, *, inplace: bool = True) -> Folding:
     merged: dict[str, str] = {}
     kept: dict[str, str] = {}
     new: dict[int, nn.Module] = {}
+    changes: list[_Change] = []
     for place in acts:
-        after = layers[id(place.held)]
+        act = place.held
+        assert isinstance(act, ANAct)
+        after = layers[id(act)]
         if isinstance(after, Place):
             merged[place.path] = after.path
         else:
             kept[place.path] = after
-        if id(place.held) not in new:
-            new[id(place.held)] = _folded(place.held, maps[id(place.held)], after)
-    folded = put_all(model, [(place, new[id(place.held)]) for place in acts])
+        if id(act) in new:
+            continue
+        activation = plain_of(act)
+        if isinstance(after, Place):
+            assert isinstance(after.held, _LAYERS)
+            changes.append(_merge(after.held, *maps[id(act)]))
+        else:
+            activation = _scaled(activation, *maps[id(act)])
+        new[id(act)] = activation.eval()
+    # Nothing in the model has changed so far.
+    folded = _put(model, [(place, new[id(place.held)]) for place in acts])
+    for change in changes:
+        change.make()
     return Folding(folded, merged, kept)
 
 
-def _folded(act: object, map: tuple[float, float], after: Place | str) -> nn.Module:
-    assert isinstance(act, ANAct)
-    activation = plain_of(act)
-    if isinstance(after, Place):
-        assert isinstance(after.held, _LAYERS)
-        _merge(after.held, *map)
-    else:
-        activation = _scaled(activation, *map)
-    return activation.eval()
+def _ignores_training(module: nn.Module) -> bool:
+    """Whether it is of PyTorch's quantized modules, which are made as if in training."""
+    name = type(module).__module__
+    return name.startswith("torch.ao.nn.") and "quantized" in name
+
+
+def _put(model: nn.Module, new: list[tuple[Place, nn.Module]]) -> nn.Module:
+    """As put_all, with nothing changed if a holder refuses."""
+    try:
+        return put_all(model, new)
+    except BaseException:
+        for place, module in new:
+            if getattr(place.holder, place.name) is module:
+                assert isinstance(place.held, nn.Module)
+                place.put(place.held)
+        raise
 
 
 def _affine(place: Place) -> tuple[float, float]:
@@ -238,15 +263,29 @@ def _scaled(activation: nn.Module, scale: float, offset: float) -> nn.Module:
     return fx.GraphModule({"activation": activation}, graph, "ScaledActivation")
 
 
-def _merge(layer: _Layer, scale: float, offset: float) -> None:
+@dataclass(frozen=True)
+class _Change:
+    """A layer's parameters with a map merged into them."""
+
+    layer: _Layer
+    weight: nn.Parameter
+    bias: Tensor | None
+
+    def make(self) -> None:
+        # New parameters: whatever else refers to the old ones goes on seeing their values.
+        self.layer.weight = self.weight
+        self.layer.bias = self.bias
+
+
+def _merge(layer: _Layer, scale: float, offset: float) -> _Change:
     weight = layer.weight.detach().to("cpu", torch.float64)
-    # New parameters: whatever else refers to the old ones goes on seeing their values.
-    layer.weight = _like(layer.weight, scale * weight)
+    merged = layer.bias
     if offset:
         bias = offset * weight.flatten(1).sum(1)
         if layer.bias is not None:
             bias += layer.bias.detach().to("cpu", torch.float64)
-        layer.bias = _like(layer.weight if layer.bias is None else layer.bias, bias)
+        merged = _like(layer.weight if layer.bias is None else layer.bias, bias)
+    return _Change(layer, _like(layer.weight, scale * weight), merged)
 
 
 def _like(old: Tensor, value: Tensor) -> nn.Parameter:
@@ -289,8 +328,10 @@ def _layers_after(
             return f"{place.path!r} has hooks"
         if any(uses[id(p)] > 1 for p in layer.parameters()):
             return f"{place.path!r} shares its parameters"
-        if layer.weight.dtype not in _DTYPES:
-            return f"{place.path!r} is of type {layer.weight.dtype}"
+        for name in ("weight", "bias"):
+            why = _why_not_scaled(layer, name)
+            if why:
+                return f"{place.path!r} has a {name} that {why}"
         if offset and _pads_with_zeros(layer):
             return f"{place.path!r} pads with zeros, and the map has an offset"
         return place
@@ -299,6 +340,20 @@ def _layers_after(
         act: "its map is the identity" if map == (1, 0) else after(act, *map)
         for act, map in maps.items()
     }
+
+
+def _why_not_scaled(layer: _Layer, name: str) -> str:
+    """Why no parameter can take the place of a layer's weight or bias, or nothing."""
+    tensor = getattr(layer, name)
+    if tensor is None:
+        return ""
+    if layer._parameters.get(name) is None:
+        return "is no parameter"
+    if not is_plain(tensor):
+        return f"is a {type(tensor).__name__} of layout {tensor.layout}"
+    if tensor.is_meta:
+        return "is on the meta device"
+    return "" if tensor.dtype in _DTYPES else f"is of type {tensor.dtype}"
 
 
 def _pads_with_zeros(layer: _Layer) -> bool:
@@ -378,6 +433,10 @@ class _Graph:
                     return module
                 if not alone or not _is_transparent(module, scale):
                     path = f"{self.path}.{user.target}" if self.path else user.target
+                    if is_quantized(module):
+                        return f"{path!r} is quantized"
+                    if parametrize.is_parametrized(module):
+                        return f"{path!r} is parametrized"
                     return f"{type(module).__name__} {path!r} follows"
             elif user.args[:1] != (node,) or not _is_transparent_call(user, scale):
                 name = getattr(user.target, "__name__", user.target)

@@ -14,7 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from anact import _C
 from anact._options import recipes
-from anact._stored import Stored, Update, stored
+from anact._stored import Stored, Update, is_plain, is_quantized, stored
 from anact.modules import ANAct
 
 # Fills a weight, given the recipe and the generator.
@@ -276,7 +276,7 @@ class _Plan:
         return Initialization(self._model, drawn, left)
 
     def _plan_layer(self, path: str, module: nn.Module) -> None:
-        if _is_quantized(module):
+        if is_quantized(module):
             where = repr(path) if path else "the model"
             self._problems.append(f"{where} is quantized")
         layer = _layer(module)
@@ -334,7 +334,7 @@ class _Plan:
         for parameter in found.parameters.values():
             if isinstance(parameter, UninitializedParameter):
                 return "is lazy: call the model on a batch first"
-            if not _is_plain(parameter):
+            if not is_plain(parameter):
                 return f"is a {type(parameter).__name__}, not a plain tensor"
             if parameter.is_meta:
                 return "is on the meta device: call to_empty(device=…) first"
@@ -376,19 +376,6 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _is_plain(parameter: Tensor) -> bool:
-    return (
-        type(parameter) in (Tensor, nn.Parameter) and parameter.layout is torch.strided
-    )
-
-
-def _is_quantized(module: nn.Module) -> bool:
-    # By name: the package that has them is about to leave PyTorch.
-    return any(
-        base.__name__ == "WeightedQuantizedModule" for base in type(module).__mro__
-    )
-
-
 def _tied_to(places: list[_Place]) -> dict[str, list[str]]:
     """By its path, the paths with which each parameter shares memory, itself among them."""
     spans = sorted((_span(place.parameter), place.path) for place in places)
@@ -406,7 +393,7 @@ def _tied_to(places: list[_Place]) -> dict[str, list[str]]:
 
 def _span(parameter: Tensor) -> tuple[str, int, int]:
     """Where a parameter's elements are: a memory, the first byte and the last + 1."""
-    if not _is_plain(parameter) or parameter.is_meta or parameter.numel() == 0:
+    if not is_plain(parameter) or parameter.is_meta or parameter.numel() == 0:
         return "", id(parameter), id(parameter) + 1
     first = parameter.data_ptr()
     elements = 1 + sum(

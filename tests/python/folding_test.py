@@ -397,12 +397,117 @@ def test_hooks_and_parametrizations_of_the_layer():
     assert kept_because(model, X) == "'last' has hooks"
     model = small()
     nn.utils.parametrizations.weight_norm(model.last)
-    assert kept_because(model.eval(), X) == "ParametrizedLinear 'last' follows"
+    assert kept_because(model.eval(), X) == "'last' is parametrized"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = small()
         nn.utils.weight_norm(model.last)
     assert kept_because(model, X) == "'last' has hooks"
+
+
+class Doubles(torch.Tensor):
+    """Does not take part in what it is not asked for."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.to:
+            raise NotImplementedError(func)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def subclassed(layer, name):
+    value = getattr(layer, name).detach().as_subclass(Doubles)
+    setattr(layer, name, nn.Parameter(value))
+
+
+def sparse(layer):
+    layer.weight = nn.Parameter(layer.weight.detach().to_sparse_csr())
+
+
+def computed(layer):
+    weight = layer.weight.detach()
+    del layer.weight
+    layer.weight = weight
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda layer: subclassed(layer, "weight"), "has a weight that is a Doubles"),
+        (lambda layer: subclassed(layer, "bias"), "has a bias that is a Doubles"),
+        (sparse, "has a weight that is a Parameter of layout torch.sparse_csr"),
+        (computed, "has a weight that is no parameter"),
+    ],
+    ids=["weight", "bias", "sparse", "computed"],
+)
+def test_a_layer_that_cannot_be_scaled_keeps_its_parameters(change, why):
+    model = settle(nn.Sequential(*pair(), *pair()).double(), 33, 5)
+    change(model[5])
+    weight, bias = model[5].weight, model[5].bias
+    expected = model(X)
+    folding = fold(model)
+    assert folding.merged == {"1": "2"} and [*folding.kept] == ["4"]
+    assert folding.kept["4"].startswith(f"'5' {why}")
+    assert model[5].weight is weight and model[5].bias is bias
+    assert distance(model(X), expected) < 1e-13
+
+
+def test_a_layer_without_values():
+    model = settle(nn.Sequential(*pair()).double(), 33, 5)
+    model[2].to("meta")
+    assert fold(model).kept == {"1": "'2' has a weight that is on the meta device"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_that_pytorch_quantized():
+    model = settle(nn.Sequential(*pair(), *pair()), 33, 5)
+    quantized = torch.ao.quantization.quantize_dynamic(
+        copy.deepcopy(model), {nn.Linear}
+    )
+    quantized[2] = model[2]
+    x = X.float()
+    expected = quantized(x)
+    folding = fold(quantized)
+    assert folding.merged == {"1": "2"}
+    assert folding.kept == {"4": "'5' is quantized"}
+    # Its inputs are rounded to eight bits.
+    assert distance(quantized(x), expected) < 0.02
+    assert not anacts(quantized)
+
+
+def test_an_error_halfway_changes_nothing(monkeypatch):
+    model = settle(nn.Sequential(*pair(), *pair()).double(), 33, 5)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    held = [*model.modules()]
+    flatten = torch.Tensor.flatten
+    calls = []
+
+    def fail_at_the_second(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("no memory")
+        return flatten(*arguments)
+
+    monkeypatch.setattr(torch.Tensor, "flatten", fail_at_the_second)
+    with pytest.raises(RuntimeError, match="no memory"):
+        fold(model)
+    assert [*model.modules()] == held
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_holder_that_refuses_changes_nothing():
+    class Sealed(nn.Sequential):
+        def __setattr__(self, name, value):
+            if name == "1":
+                raise AttributeError("sealed")
+            super().__setattr__(name, value)
+
+    model = nn.Sequential(*pair(), Sealed(*pair())).eval()
+    held, weight = [*model.modules()], model[2].weight
+    with pytest.raises(AttributeError, match="sealed"):
+        fold(model)
+    assert [*model.modules()] == held and model[2].weight is weight
 
 
 def test_hooks_of_modules_around():
