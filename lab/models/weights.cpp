@@ -136,6 +136,8 @@ io::Metadata description(const torch::nn::Module& module) {
 }
 
 void save_tensors(const std::filesystem::path& path, const NamedTensors& tensors, const io::Metadata& metadata) {
+  auto with_format = metadata;
+  with_format["format"] = "pt";
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> dense;  // owns what `named` refers to
   std::vector<io::NamedTensor> named;
@@ -146,7 +148,7 @@ void save_tensors(const std::filesystem::path& path, const NamedTensors& tensors
                      .shape = tensor.sizes().vec(),
                      .data = {static_cast<const std::byte*>(dense.back().const_data_ptr()), dense.back().nbytes()}});
   }
-  io::write_safetensors(path, named, metadata);
+  io::write_safetensors(path, named, with_format);
 }
 
 NamedTensors tensors_of(const io::Safetensors& file) {

@@ -21,7 +21,8 @@ using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 // What a file's metadata says of the ANActs in the module: for each "anact:" and its path, its activation and options.
 [[nodiscard]] io::Metadata description(const torch::nn::Module& module);
 
-// Tensors of any device and layout as a safetensors file. Throws as io::write_safetensors does, and
+// Tensors of any device and layout as a safetensors file. The metadata gets an entry "format" of "pt", without which
+// Python's libraries refuse a file as one of another framework. Throws as io::write_safetensors does, and
 // std::invalid_argument for a dtype that the format has not.
 void save_tensors(const std::filesystem::path& path, const NamedTensors& tensors, const io::Metadata& metadata = {});
 

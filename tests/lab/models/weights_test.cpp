@@ -250,7 +250,7 @@ TEST(SaveTensors, PythonsSafetensorsReadsAndWritesTheSame) {
   ANACT_RUN_PYTHON(anact::test::script(__FILE__, "safetensors_exchange.py"), folder.path().string());
   const io::Safetensors file(folder / "from-python");
   expect_same_bits(tensors_of(file));
-  EXPECT_EQ(file.metadata(), (io::Metadata{{"text", "one\n\"two\" λ"}}));
+  EXPECT_EQ(file.metadata(), (io::Metadata{{"format", "pt"}, {"text", "one\n\"two\" λ"}}));
 }
 
 }  // namespace
