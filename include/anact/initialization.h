@@ -39,8 +39,9 @@ void initialize_weight(torch::Tensor weight, Recipe recipe = {},
 
 // Draws the weights of every Linear, Conv1d, Conv2d and Conv3d in `model`, itself or at any depth, anew as the recipe
 // has them, and sets their biases to 0; in the order in which they were registered, a layer that is held twice once.
-// Classes derived from these count. The draws are those of anact.initialize in Python from the same seed. Throws as
-// initialize_weight does; the layers before are then drawn already.
+// Classes derived from these count. The draws are those of anact.initialize in Python from the same seed, which draws
+// other layers after these, and leaves what is frozen or tied unless asked. Throws as initialize_weight does; the
+// layers before are then drawn already.
 //
 // With ANAct between them such layers keep the variance: it is that of LeCun et al. (1998), and a matrix with
 // orthogonal rows or columns also keeps a deep network from losing directions (Saxe et al., 2014). PyTorch's own

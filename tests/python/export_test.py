@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from anact import _C, ANAct
+from anact import _C, ANAct, fold, revert_activations
 
 torch.set_num_threads(1)
 
@@ -278,6 +278,51 @@ def test_onnx_of_an_image_network():
     session = onnxruntime.InferenceSession(file.getvalue())
     got = session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
     assert_close(got, model(images).detach())
+
+
+# ---- Folded first
+
+
+def make_mlp():
+    torch.manual_seed(0)
+    layers = []
+    for _ in range(10):
+        layers += [nn.Linear(32, 32), ANAct("silu")]
+    model = nn.Sequential(*layers, nn.Linear(32, 10))
+    for _ in range(3):
+        model(torch.randn(16, 32))
+    return model.eval()
+
+
+def count_aten(model, x):
+    program = torch.export.export(model, (x,)).run_decompositions()
+    assert not [name for name in operators(program) if "anact" in name]
+    return sum(node.op == "call_function" for node in program.graph.nodes)
+
+
+def test_a_folded_model_exports_as_the_plain_one():
+    model, x = make_mlp(), torch.randn(8, 32)
+    unfolded = count_aten(model, x)
+    folded = count_aten(fold(model, inplace=False).model, x)
+    plain = count_aten(revert_activations(model).model, x)
+    assert folded == plain and unfolded > 5 * folded
+
+
+@pytest.mark.slow
+@ignore_onnx
+def test_a_folded_model_is_the_plain_one_in_onnx():
+    pytest.importorskip("onnxscript")
+
+    def count(model):
+        program = torch.onnx.export(
+            model, (torch.randn(8, 32),), dynamo=True, verbose=False
+        )
+        return len(list(program.model.graph))
+
+    model = make_mlp()
+    unfolded = count(model)
+    folded = count(fold(model, inplace=False).model)
+    assert folded == count(revert_activations(model).model) < unfolded
 
 
 # ---- AOTInductor

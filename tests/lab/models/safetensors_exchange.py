@@ -23,7 +23,7 @@ DTYPES = [
     "uint8",
     "bool",
 ]
-METADATA = {"text": 'one\n"two" λ'}
+METADATA = {"format": "pt", "text": 'one\n"two" λ'}
 
 
 def every_dtype() -> dict[str, torch.Tensor]:

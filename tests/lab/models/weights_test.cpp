@@ -69,7 +69,7 @@ TEST(Weights, ANetworkIsReadBack) {
   const TemporaryFolder folder;
   const auto network = make(normalized("silu"), 1);
   network->forward(images(7, 3, 8));  // moves the statistics
-  save_tensors(folder / "file", state(*network), {{"format", "pt"}});
+  save_tensors(folder / "file", state(*network));
   const auto other = make(normalized("silu"), 2);
   EXPECT_FALSE(state(*other).front().second.equal(state(*network).front().second));
   EXPECT_TRUE(load_weights(*other, folder / "file").empty());
