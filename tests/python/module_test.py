@@ -19,6 +19,7 @@ from oracle import (
     normal_statistics,
 )
 from torch import nn
+from torch.distributed.checkpoint.state_dict import set_model_state_dict
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
@@ -569,6 +570,15 @@ def test_a_state_dict_that_does_not_fit_is_refused(assign):
     state = ANAct().state_dict() | {"output_mean": torch.zeros(3)}
     with pytest.raises(RuntimeError, match="size mismatch for output_mean"):
         ANAct().load_state_dict(state, assign=assign)
+
+
+def test_a_state_without_options_loads_through_distributed_checkpoints():
+    saved, model = ANAct("silu"), ANAct("silu")
+    saved(torch.randn(16, 4))
+    state = {k: v for k, v in saved.state_dict().items() if k != "_extra_state"}
+    set_model_state_dict(model, dict(state))
+    for name, value in state.items():
+        assert torch.equal(model.state_dict()[name], value), name
 
 
 @pytest.mark.parametrize(
