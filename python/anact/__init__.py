@@ -22,12 +22,16 @@ from anact import functional as functional
 from anact._C import environment as environment
 from anact._gains import ActivationGains as ActivationGains
 from anact._gains import gains as gains
+from anact._layer_diagnosis import LayerDiagnosis as LayerDiagnosis
 from anact._options import ANActOptions as ANActOptions
 from anact._options import RecipeInfo as RecipeInfo
 from anact._options import recipes as recipes
+from anact._verdict import Problem as Problem
 from anact.conversion import Conversion as Conversion
 from anact.conversion import convert_activations as convert_activations
 from anact.conversion import revert_activations as revert_activations
+from anact.diagnosis import Diagnosis as Diagnosis
+from anact.diagnosis import diagnose as diagnose
 from anact.folding import Folding as Folding
 from anact.folding import fold as fold
 from anact.freezing import freeze as freeze

@@ -1,13 +1,25 @@
-"""``python -m anact`` prints what a bug report needs, as ``anact info`` does."""
+"""``python -m anact``: what a bug report needs, or a diagnosis of a model."""
 
-from anact import _C
+import argparse
+import sys
+
+from anact import _C, _diagnose_command
 
 
-def main() -> None:
-    """Prints one line a fact."""
+def main() -> int:
+    """Prints one line a fact, as ``anact info`` does, or runs a subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="python -m anact",
+        description="Without a subcommand: what a bug report needs, one line a fact.",
+    )
+    _diagnose_command.add_parser(parser.add_subparsers(title="subcommands"))
+    arguments = parser.parse_args()
+    if "run" in arguments:
+        return int(arguments.run(arguments))
     for name, value in _C.environment().items():
         print(f"{name:<17} {value}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -13,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from typing_extensions import Self
 
 from anact import _C
+from anact._files import write_whole
 
 #: A layer in one training step, by the columns of ``probe.csv``.
 LayerRow: TypeAlias = "dict[str, int | float | str | bool]"
@@ -107,7 +107,7 @@ class VarianceProbe:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes the rows as ``anact probe`` does; what is not measured is empty."""
-        _write(Path(path), self._entered().csv())
+        write_whole(Path(path), self._entered().csv())
 
     def to_html(
         self,
@@ -124,7 +124,9 @@ class VarianceProbe:
             settings: what the page lists of the training.
         """
         name = type(self._model).__name__ if title is None else title
-        _write(Path(path), self._entered().html(name, list((settings or {}).items())))
+        write_whole(
+            Path(path), self._entered().html(name, list((settings or {}).items()))
+        )
 
     def _entered(self) -> _C.VarianceProbe:
         if self._probe is None:
@@ -144,24 +146,3 @@ class VarianceProbe:
 
         self._handles.append(module.register_forward_pre_hook(enter))
         self._handles.append(module.register_forward_hook(leave, always_call=True))
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes aside and renames, so that no part of a file is left."""
-    with tempfile.NamedTemporaryFile(
-        "w",
-        encoding="utf-8",
-        newline="",
-        dir=path.parent,
-        prefix=path.name,
-        delete=False,
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
