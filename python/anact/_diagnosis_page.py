@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from html import escape
 
@@ -52,11 +53,11 @@ svg .dot { fill: var(--line); }
 svg .mark { fill: var(--mark); }
 .scroll { overflow-x: auto; border: solid var(--rule); border-width: 1px 0; }
 table {
-  border-collapse: collapse; width: 100%; font-size: 0.875rem;
+  border-spacing: 0; width: 100%; font-size: 0.875rem;
   font-variant-numeric: tabular-nums;
 }
 th, td { padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap; }
-tr + tr > *, tbody tr:first-child > * { border-top: 1px solid var(--grid); }
+tbody tr > * { border-top: 1px solid var(--grid); }
 thead th { color: var(--muted); font-weight: 500; }
 tbody th {
   position: sticky; left: 0; background: var(--page); text-align: left;
@@ -65,11 +66,16 @@ tbody th {
 }
 tbody tr.block th { font-weight: 600; }
 tbody tr.bad th { color: var(--bad-edge); font-weight: 600; }
+.type { color: var(--muted); font-weight: 400; }
+code { font-size: 0.95em; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; }
 dt { color: var(--muted); }
 dd { margin: 0; }
 @media (max-width: 30rem) {
-  tbody th { max-width: 8rem; padding-left: calc(var(--depth) * 0.4rem); }
+  tbody th {
+    min-width: 6rem; max-width: 8rem; padding-left: calc(var(--depth) * 0.4rem);
+  }
+  th .type { display: none; }
 }
 """
 
@@ -124,18 +130,19 @@ def page(
 
 
 def _paragraphs(sentences: list[str]) -> str:
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    coded = (re.sub("`(.*?)`", r"<code>\1</code>", escape(s)) for s in sentences)
+    return "".join(f"<p>{sentence}</p>" for sentence in coded)
 
 
 def _table(layers: list[LayerDiagnosis], bad: set[str]) -> str:
     head = "".join(f'<th scope="col">{escape(c.heading)}</th>' for c in COLUMNS)
     rows = []
-    for x, name in zip(layers, labels(layers), strict=True):
+    for x, (name, type_) in zip(layers, labels(layers), strict=True):
         entries = "".join(f"<td>{escape(c.entry(x))}</td>" for c in COLUMNS)
         kind = "bad" if x.name in bad else x.kind
         rows.append(
             f'<tr class="{kind}"><th scope="row" style="--depth: {x.depth}" '
-            f'title="{escape(x.name)}">{escape(name)}</th>{entries}</tr>'
+            f'title="{escape(x.name)}">{_name(name, type_)}</th>{entries}</tr>'
         )
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Layers"><table>\n'
@@ -143,6 +150,12 @@ def _table(layers: list[LayerDiagnosis], bad: set[str]) -> str:
         + "\n".join(rows)
         + "\n</tbody></table></div>"
     )
+
+
+def _name(name: str, type_: str) -> str:
+    if not name or not type_:
+        return escape(name or type_)
+    return f'{escape(name)} <span class="type">{escape(type_)}</span>'
 
 
 def _chart(

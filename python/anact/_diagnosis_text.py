@@ -83,32 +83,31 @@ def text(heading: str, layers: list[LayerDiagnosis], sentences: list[str]) -> st
     return "\n".join(lines)
 
 
-def label(layer: LayerDiagnosis, above: list[str]) -> str:
-    """What the tree calls a layer below the modules `above`: the rest of its path."""
+def _label(layer: LayerDiagnosis, above: list[str]) -> tuple[str, str]:
     name = layer.name
     for path in reversed(above):
         if path and name.startswith(f"{path}."):
             name = name[len(path) + 1 :]
             break
-    shown = layer.type if layer.type != "function" else ""
-    return ": ".join(part for part in (name, shown) if part)
+    return name, "" if layer.type == "function" else layer.type
 
 
-def labels(layers: list[LayerDiagnosis]) -> list[str]:
-    """The tree's labels, in order."""
+def labels(layers: list[LayerDiagnosis]) -> list[tuple[str, str]]:
+    """Each layer's name in the tree, which is the rest of its path, and its type."""
     above: list[str] = []
     found = []
     for x in layers:
         del above[x.depth :]
-        found.append(label(x, above))
+        found.append(_label(x, above))
         above.append(x.name.split("#")[0])
     return found
 
 
 def _table(layers: list[LayerDiagnosis]) -> list[str]:
     names = [
-        "  " * x.depth + textwrap.shorten(name, 44, placeholder="…")
-        for x, name in zip(layers, labels(layers), strict=True)
+        "  " * x.depth
+        + textwrap.shorten(": ".join(filter(None, label)), 44, placeholder="…")
+        for x, label in zip(layers, labels(layers), strict=True)
     ]
     rows = [[c.entry(x) for c in COLUMNS] for x in layers]
     left = max(map(len, names))

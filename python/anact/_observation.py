@@ -109,11 +109,21 @@ class Call:
         return "linear" if any(p.dim() >= 2 for p in weights) else "other"
 
 
+class _Copy:
+    """What a module is given in place of a tensor."""
+
+    def __init__(self, original: Tensor, copy: Tensor) -> None:
+        self.original = original
+        self.copy = copy
+        self.version = copy._version
+
+
 class Observer(TorchFunctionMode):
     """A context in which a model's calls are recorded, and their gradients.
 
-    Every module is given its input under another name, so that the gradient through
-    that module alone is seen where a shortcut uses the same tensor.
+    Every module is given a copy of its input, so that the gradient through that module
+    alone is seen where a shortcut uses the same tensor. A view would do, but for what
+    happens to its hooks when it is changed in place.
     """
 
     def __init__(self, model: nn.Module, batch_size: int | None) -> None:
@@ -175,7 +185,7 @@ class Observer(TorchFunctionMode):
 
     def _watch(self, path: str, module: nn.Module) -> None:
         activation, convertible = _activation(module)
-        opened: list[tuple[Call, bool]] = []
+        opened: list[tuple[Call, bool, list[_Copy]]] = []
 
         def enter(
             module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -185,34 +195,51 @@ class Observer(TorchFunctionMode):
             call = self._begin(Call(path, module, activation, convertible))
             self._open.append(call)
             signals = [x for x in (*args, *kwargs.values()) if _is_signal(x)]
-            opened.append((call, any(x.requires_grad for x in signals)))
+            copies: list[_Copy] = []
+            opened.append((call, any(x.requires_grad for x in signals), copies))
             if not signals:
                 return None
             call.input = self._statistics(signals[0])
             if activation:
                 self._measure_dead(call, signals[0], _plain(module))
             # In-place, the module changes the tensor that its caller holds.
-            same = bool(getattr(module, "inplace", False))
-            names = {id(x): x if same else _renamed(x) for x in signals}
-            _on_gradient(names[id(signals[0])], call, "input_gradient")
+            if not getattr(module, "inplace", False):
+                unique = {id(x): x for x in signals if x.requires_grad}
+                copies += [_Copy(x, x.clone()) for x in unique.values()]
+            given = {id(c.original): c.copy for c in copies}
+            first = given.get(id(signals[0]), signals[0])
+            _on_gradient(first, call, "input_gradient")
             return (
-                tuple(names.get(id(x), x) for x in args),
-                {key: names.get(id(x), x) for key, x in kwargs.items()},
+                tuple(given.get(id(x), x) for x in args),
+                {key: given.get(id(x), x) for key, x in kwargs.items()},
             )
 
         def leave(module: nn.Module, _args: Any, output: Any) -> Any:
             if not self._recording or not opened:
                 return None
-            call, differentiable = opened.pop()
+            call, differentiable, copies = opened.pop()
             while self._open and self._open.pop() is not call:
                 pass
             self._notice_layout(module)
+            for c in copies:
+                if c.copy._version != c.version:
+                    # It changed its input in place, and its caller may count on that.
+                    c.original.copy_(c.copy)
+                elif output is c.copy and c is copies[0]:
+                    # An identity: what changes its output changes its input.
+                    _on_gradient(c.original, call, "input_gradient")
+                if output is c.copy:
+                    output = c.original
             signal = next(signals_of(output), None)
             if signal is None:
                 return None
             call.output = self._statistics(signal)
-            begins = torch.is_grad_enabled() and not differentiable
-            if begins and not signal.requires_grad and signal is output:
+            if (
+                torch.is_grad_enabled()
+                and not (differentiable or signal.requires_grad)
+                and not any(p.requires_grad for p in module.parameters())
+                and signal is output
+            ):
                 # All before it is frozen or made of integers.
                 output = signal = self.begin_gradient(signal)
             _on_gradient(signal, call, "output_gradient")
@@ -237,7 +264,7 @@ class Observer(TorchFunctionMode):
             or kwargs.get("inplace")
             or any(value is True for value in args[1:])
         )
-        given = x if changes else _renamed(x)
+        given = x if changes else x.clone()
         _on_gradient(given, call, "input_gradient")
         output: Tensor = func(given, *args[1:], **kwargs)
         call.output = self._statistics(output)
@@ -263,7 +290,9 @@ class Observer(TorchFunctionMode):
         if not torch.is_grad_enabled() or x.numel() == 0:
             return
         inner = x.detach().clone().requires_grad_()
-        y = f(inner.clone())
+        # Out of sight of what counts the model's saved tensors, as checkpointing does.
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+            y = f(inner.clone())
         if y.shape != x.shape or not y.requires_grad:
             return
         (slope,) = torch.autograd.grad(y.sum(), inner)
@@ -310,10 +339,6 @@ def _is_sum(args: tuple[Any, ...]) -> bool:
         and all(_is_signal(x) and x.requires_grad for x in args)
         and args[0].shape == args[1].shape
     )
-
-
-def _renamed(x: Tensor) -> Tensor:
-    return x.view_as(x) if x.requires_grad else x
 
 
 def _on_gradient(x: Tensor, call: Call, attribute: str) -> None:

@@ -244,12 +244,12 @@ def _growth(
         total, rate = math.exp(-gradient.total), math.exp(-gradient.a_layer)
         last = gradient.layers[-1]
         where = "" if gradient.whole else f" from {_quoted(last)} on"
-        verb = "grows by" if rate > 1 else "shrinks by"
+        verb = "grows" if rate > 1 else "shrinks"
         yield Problem(
             "gradient",
             tuple(x.name for x in gradient.layers),
-            f"the gradient's second moment {verb} a factor of {number(rate)} a layer"
-            f"{where} towards the input: × {number(total)} at "
+            f"the gradient's second moment {verb}, × {number(rate)} a layer{where} "
+            f"towards the input: × {number(total)} at "
             f"{_quoted(gradient.layers[0])}",
             _advice(layers, gradient),
         )
@@ -258,12 +258,11 @@ def _growth(
         total, rate = math.exp(signal.total), math.exp(signal.a_layer)
         first = signal.layers[0]
         where = "" if signal.whole else f" from {_quoted(first)} on"
-        verb = "grows by" if rate > 1 else "shrinks by"
+        verb = "grows" if rate > 1 else "shrinks"
         yield Problem(
             "signal",
             tuple(x.name for x in signal.layers),
-            f"the signal's second moment {verb} a factor of {number(rate)} a layer"
-            f"{where}: × {number(total)} at {_quoted(signal.layers[-1])}",
+            f"the signal's second moment {verb}, × {number(rate)} a layer{where}: × {number(total)} at {_quoted(signal.layers[-1])}",
             _advice(layers, signal),
         )
 
@@ -307,6 +306,10 @@ def _worst(
             if ends is None:
                 continue
             first, last = ends
+            # It ends where growth falls below half its mean.
+            half = sign * (logs[last] - logs[first]) / (last - first) / 2
+            level = [sign * x - i * half for i, x in enumerate(logs)]
+            first, last = _largest_rise(level) or ends
             inside = [sign * x for x in logs[first : last + 1]]
             n = len(inside)
             if n < FEWEST_LAYERS:
