@@ -226,7 +226,7 @@ class _Stretch:
 
     layers: list[LayerDiagnosis]
     total: float
-    whole: bool
+    chain: list[LayerDiagnosis]
 
     @property
     def a_layer(self) -> float:
@@ -243,7 +243,7 @@ def _growth(
         # Backward, the way the gradient goes.
         total, rate = math.exp(-gradient.total), math.exp(-gradient.a_layer)
         last = gradient.layers[-1]
-        where = "" if gradient.whole else f" from {_quoted(last)} on"
+        where = "" if last is gradient.chain[-1] else f" from {_quoted(last)} on"
         verb = "grows" if rate > 1 else "shrinks"
         yield Problem(
             "gradient",
@@ -257,7 +257,7 @@ def _growth(
     if signal:
         total, rate = math.exp(signal.total), math.exp(signal.a_layer)
         first = signal.layers[0]
-        where = "" if signal.whole else f" from {_quoted(first)} on"
+        where = "" if first is signal.chain[0] else f" from {_quoted(first)} on"
         verb = "grows" if rate > 1 else "shrinks"
         yield Problem(
             "signal",
@@ -324,7 +324,7 @@ def _worst(
                 and total / (n - 1) >= math.log(GROWTH_A_LAYER)
                 and _concordance(inside) >= STEADINESS
             ):
-                found.append(_Stretch(stretch, sign * rise, n >= len(chain) - 1))
+                found.append(_Stretch(stretch, sign * rise, chain))
     return max(found, key=lambda x: (len(x.layers), abs(x.total)), default=None)
 
 
