@@ -54,6 +54,9 @@ def signal_statistics(x: Tensor, batch_size: int | None) -> SignalStatistics:
         return SignalStatistics(
             mean, variance, square, reason="one sample has no rank: give two or more"
         )
+    if x.numel() == batch_size:
+        reason = "one value a sample has no direction"
+        return SignalStatistics(mean, variance, square, reason=reason)
     gram = _gram(x.reshape(batch_size, -1))
     squares = gram.diagonal()
     if bool((squares == 0).any()):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import Self
@@ -101,6 +102,8 @@ class Call:
             return "embedding"
         if isinstance(module, _CONVOLUTIONS):
             return "convolution"
+        if isinstance(module, nn.Linear | nn.Bilinear):
+            return "linear"
         if "Norm" in type(module).__name__:
             return "normalization"
         if self.children:
@@ -140,8 +143,18 @@ class Observer(TorchFunctionMode):
         self._recording = True
 
     def __enter__(self) -> Self:
+        # What computes a weight is no layer.
+        computed = {
+            id(inner)
+            for module in self._model.modules()
+            if isinstance(module, parametrize.ParametrizationList)
+            for inner in module.modules()
+        }
         for path, module in self._model.named_modules():
-            self._watch(path, module)
+            # A ScriptModule takes no hooks: it is a part of what calls it.
+            scripted = isinstance(module, torch.jit.ScriptModule)
+            if not scripted and id(module) not in computed:
+                self._watch(path, module)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -179,7 +192,7 @@ class Observer(TorchFunctionMode):
 
     def begin_gradient(self, x: Tensor) -> Tensor:
         """The tensor with a gradient of its own from here on, safe to change in place."""
-        leaf = x.detach().requires_grad_()
+        leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
         self.leaves.append(leaf)
         return leaf.clone()
 

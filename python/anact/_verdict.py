@@ -280,15 +280,16 @@ def _normalized(layers: list[LayerDiagnosis]) -> dict[str, LayerDiagnosis]:
 
 
 def _chains(weights: list[LayerDiagnosis]) -> Iterator[list[LayerDiagnosis]]:
-    """Layers that can be compared: of one role in every block, or all in want of those."""
+    """Layers that can be compared: of one role in every block, or all without roles."""
     by_role: dict[str, list[LayerDiagnosis]] = defaultdict(list)
     for x in weights:
         anywhere = re.sub(r"\d+", "#", x.name)
         head, index, tail = re.match(r"(\D*)(\d*)(.*)", x.name).groups()  # type: ignore[union-attr]
         for role in {anywhere, f"{head}#{tail}" if index else head}:
             by_role[role].append(x)
-    chains = [chain for chain in by_role.values() if len(chain) >= FEWEST_LAYERS]
-    yield from chains or [weights]
+    if all(len(chain) == 1 for chain in by_role.values()):
+        yield weights
+    yield from by_role.values()
 
 
 def _worst(
@@ -398,7 +399,7 @@ def _gain(activation: str) -> float | None:
 def _alike(
     layers: list[LayerDiagnosis], weights: list[LayerDiagnosis]
 ) -> Iterator[Problem]:
-    if not weights:
+    if len(weights) < FEWEST_LAYERS:
         return
     start = next((x for x in layers if _similarities(x)), None)
     end = weights[-1]

@@ -150,7 +150,7 @@ def diagnose(
 
     Raises:
         TypeError: for what is no module.
-        ValueError: for a batch that holds NaN, an output that no gradient can start from,
+        ValueError: for a batch that is empty or holds NaN, an output that no gradient can start from,
             a loss that is no scalar, and a model whose lazy parameters are not there yet.
 
     >>> torch.manual_seed(0) and None
@@ -158,7 +158,7 @@ def diagnose(
     >>> print(diagnose(nn.Sequential(*layers), torch.randn(32, 64)).problems[0].kind)
     gradient
     """
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise TypeError(f"expected a torch.nn.Module, not {type(model).__name__}")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if nn.parameter.is_lazy(tensor):
@@ -189,6 +189,8 @@ def diagnose(
 
 def _check(batch: Any) -> None:
     for path, x in _tensors(batch, "batch"):
+        if x.numel() == 0:
+            raise ValueError(f"{path} of shape {list(x.shape)} is empty")
         if not (x.is_floating_point() or x.is_complex()):
             continue
         wrong = torch.isnan(x.detach())

@@ -15,6 +15,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 import anact
 from anact._batch_statistics import effective_rank, signal_statistics
@@ -640,8 +641,58 @@ def test_compiled_and_checkpointed_parts():
     assert any(name.endswith(".2") for name in names)
 
 
+def test_parts_that_are_no_plain_modules():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    model = nn.Sequential(
+        weight_norm(nn.Linear(8, 8)), torch.jit.script(body), nn.LSTM(8, 4)
+    )
+    report = anact.diagnose(model, torch.randn(6, 8))
+    assert report.healthy, report.verdict
+    assert [(x.name, x.kind) for x in report.layers] == [
+        ("", "block"),
+        ("0", "linear"),
+        ("2", "linear"),
+    ]
+    assert all(layer.backward_gain > 0 for layer in report.layers)
+    assert all(not m._forward_hooks for m in body.modules())
+
+
+@pytest.mark.slow
+def test_small_language_models_are_healthy(torchvision):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    model = transformers.BertForSequenceClassification(config)
+    batch = {
+        "input_ids": torch.randint(50, (4, 7)),
+        "attention_mask": torch.ones(4, 7, dtype=torch.long),
+        "labels": torch.tensor([0, 1, 0, 1]),
+    }
+    report = anact.diagnose(model, batch, loss=lambda output: output.loss)
+    assert report.healthy, report.verdict
+    assert layers_of(report)["bert.pooler.activation"].activation == "tanh"
+
+
+def test_in_inference_mode():
+    model = he(4)
+    with torch.inference_mode():
+        report = anact.diagnose(model, torch.randn(8, 64))
+    assert report.layers[1].backward_gain > 0
+
+
 def test_bad_arguments():
     x = torch.randn(4, 4)
+    with pytest.raises(ValueError, match=r"batch of shape \[0, 4\] is empty"):
+        anact.diagnose(nn.Linear(4, 4), x[:0])
+    with pytest.raises(TypeError, match="not RecursiveScriptModule"):
+        anact.diagnose(torch.jit.script(nn.Linear(4, 4)), x)
     with pytest.raises(TypeError, match="expected a torch.nn.Module, not function"):
         anact.diagnose(lambda x: x, x)
     with pytest.raises(ValueError, match="'weight' is lazy"):
