@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch._C import _are_functorch_transforms_active, _is_tracing
+from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 from typing_extensions import Self, Unpack
 
+from anact import _tracing
 from anact._option_types import OptionArguments
 from anact._options import ANActOptions, Function
 
@@ -110,15 +115,21 @@ class ANAct(nn.Module):
     def options(self, options: ANActOptions) -> None:
         before = vars(self).get("_options", options)
         self._options = options
-        self._step = options.step()
-        # Of a function of the user's own there is no operator.
-        self._arguments = (
-            self._step.operator_arguments()
-            if isinstance(options.activation, str)
-            else None
-        )
+        self._prepare()
         if "alpha" in self._parameters and options.learnable != before.learnable:
             self.alpha.requires_grad_(options.learnable)
+
+    def _prepare(self) -> None:
+        """What forward passes take of the options."""
+        self._step = self._options.step()
+        self._named = isinstance(self._options.activation, str)
+        # An operator cannot hold a function of the user's own, only what follows it.
+        named = (
+            self._step
+            if self._named
+            else replace(self._options, activation="identity", derivative=None).step()
+        )
+        self._arguments = named.operator_arguments()
 
     def reset_parameters(self) -> None:
         """α to 0, and the statistics to those under a standard normal input."""
@@ -134,19 +145,20 @@ class ANAct(nn.Module):
         self.num_batches_skipped.zero_()
 
     def forward(self, input: Tensor) -> Tensor:
-        # Whatever traces sees the operators; everything else takes one call into C++.
-        traced = (
-            torch.compiler.is_compiling()
-            or torch._C._are_functorch_transforms_active()
+        # Whatever looks into the pass sees operators; else it is one call into C++.
+        if (
+            is_compiling()
             or type(input) is not Tensor
-        )
-        if traced and self._arguments is not None:
-            return self._forward_operators(input, *self._arguments)
+            or _are_functorch_transforms_active()
+            or _is_tracing()
+            or forward_ad._current_level >= 0
+        ):
+            return self._forward_operators(input)
         return self._step.forward(self, input)
 
-    def _forward_operators(
-        self, input: Tensor, name: str, parameters: list[float], options: str
-    ) -> Tensor:
+    def _forward_operators(self, input: Tensor) -> Tensor:
+        if isinstance(input, fx.Proxy):
+            return _tracing.record_call(self, input)
         running = (
             self.output_mean,
             self.output_square,
@@ -154,11 +166,27 @@ class ANAct(nn.Module):
             self.backward_gain,
         )
         if not self.training or self.frozen:
-            evaluate = torch.ops.anact.evaluate.default
-            return evaluate(input, self.alpha, *running, name, parameters, options)  # type: ignore[no-any-return]
+            return self._evaluate(input, running)
+        _tracing.warn_of_training()
+        if not self._named:
+            return self._step.forward(self, input)
         counts = (self.num_batches_tracked, self.num_batches_skipped)
         step = torch.ops.anact.step.default
-        return step(input, self.alpha, *running, *counts, name, parameters, options)  # type: ignore[no-any-return]
+        return step(input, self.alpha, *running, *counts, *self._arguments)  # type: ignore[no-any-return]
+
+    def _evaluate(self, input: Tensor, running: tuple[Tensor, ...]) -> Tensor:
+        operator = torch.ops.anact.evaluate.default
+        # Those who record or transform the pass outside a compiler are to see the plain
+        # operators that it is made of.
+        whole = is_compiling() or type(input) is not Tensor
+        evaluate = operator if whole else operator.decompose
+        f = self._options.activation
+        if isinstance(f, str):
+            return evaluate(input, self.alpha, *running, *self._arguments)  # type: ignore[no-any-return]
+        narrow = input.dtype not in (torch.float32, torch.float64)
+        value = f(input.float() if narrow else input)
+        output = evaluate(value, self.alpha, *running, *self._arguments)
+        return output.to(input.dtype)  # type: ignore[no-any-return]
 
     @property
     def frozen(self) -> bool:
@@ -243,12 +271,13 @@ class ANAct(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_step"]
+        for name in ("_step", "_named", "_arguments"):
+            del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._step = self._options.step()
+        self._prepare()
 
 
 class _ModuleArguments(OptionArguments, total=False):

@@ -192,3 +192,16 @@ def test_options_compare_by_their_functions():
     assert ANActOptions(swish) == ANActOptions(swish)
     assert ANActOptions(swish) != ANActOptions(snake)
     assert ANActOptions(swish) != ANActOptions(swish, swish_slope)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_evaluation_is_in_the_graph(dtype):
+    act = ANAct(snake).to(dtype)
+    x = torch.randn(12, dtype=dtype)
+    act(x * 2)
+    act.eval()
+    compiled = torch.compile(act, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), act(x))
+    exported = torch.export.export(act, (x,)).run_decompositions()
+    assert not [n for n in exported.graph.nodes if "anact" in str(n.target)]
+    torch.testing.assert_close(exported.module()(x), act(x))

@@ -3,14 +3,13 @@
 import copy
 import io
 import os
-import subprocess
-import sys
 
 # A graph of an earlier definition of the operators must not come back from the disk.
 os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 
 import pytest
 import torch
+from isolation import run_without_anact
 from torch import nn
 
 from anact import _C, ANAct, fold, revert_activations
@@ -102,20 +101,6 @@ def assert_close(got, want, tolerance=1e-5, name=""):
     assert got.shape == want.shape and got.dtype == want.dtype
     difference = (got - want).abs().max().item()
     assert difference <= tolerance * max(1.0, want.abs().max().item()), name
-
-
-def run_without_anact(code, *arguments):
-    """Runs Python code in a process in which anact cannot be imported."""
-    guard = "import sys; sys.modules['anact'] = None\nimport torch\ntorch.set_num_threads(1)\n"
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    result = subprocess.run(
-        [sys.executable, "-c", guard + code, *map(str, arguments)],
-        check=False,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
 
 
 # ---- torch.export

@@ -739,41 +739,6 @@ def test_functional_call_with_parameters_and_buffers_of_ones_own(x):
         assert torch.equal(parameters[name].grad, parameter.grad), name
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_symbolic_trace(training, x):
-    model = make_model("softplus(beta=2, threshold=5)", gate=(0.1, 9.0)).train(training)
-    traced = torch.fx.symbolic_trace(copy.deepcopy(model))
-    # Whatever removes dead code must not remove the update.
-    traced.graph.eliminate_dead_code()
-    traced.recompile()
-    for step in range(3):
-        y, want = traced(x * (step + 1)), model(x * (step + 1))
-        if training:
-            assert torch.equal(y, want)
-        else:
-            torch.testing.assert_close(y, want, rtol=1e-6, atol=1e-6)
-        y.sum().backward(), want.sum().backward()
-        for name, parameter in model.named_parameters():
-            torch.testing.assert_close(traced.get_parameter(name).grad, parameter.grad)
-        assert int(model[1].num_batches_tracked) == (step + 1 if training else 0)
-        assert torch.equal(traced.get_buffer("1.output_mean"), model[1].output_mean)
-        if training:
-            count = traced.get_buffer("1.num_batches_tracked")
-            assert torch.equal(count, model[1].num_batches_tracked)
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit")
-def test_jit_trace_of_evaluation(x):
-    model = make_model().eval()
-    traced = torch.jit.trace(model, x)
-    file = io.BytesIO()
-    torch.jit.save(traced, file)
-    file.seek(0)
-    loaded = torch.jit.load(file)
-    other = draw((11, 33), seed=3)
-    assert torch.equal(loaded(other), model(other))
-
-
 def test_autocast(x):
     model = make_model()
     plain = copy.deepcopy(model)
