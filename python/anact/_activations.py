@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from anact import _C
-from anact._options import Function, name_of
-from anact.modules import ANAct
 
 
 class _Row(NamedTuple):
@@ -174,32 +172,8 @@ def plain(activation: str) -> nn.Module:
     return row.module(*parameters, **row.choice)
 
 
-class FunctionModule(nn.Module):
-    """A function of a tensor as a module."""
-
-    def __init__(self, function: Function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.function(input)
-
-    def extra_repr(self) -> str:
-        return name_of(self.function)
-
-
-def plain_of(act: ANAct) -> nn.Module:
-    """The activation without its normalization."""
-    f = act.options.activation
-    if isinstance(f, str):
-        return plain(f)
-    return f if isinstance(f, nn.Module) else FunctionModule(f)
-
-
-def is_anact(module: object) -> TypeGuard[ANAct]:
-    """Whether it is an ANAct, or a subclass that does not override ``forward``."""
-    return (
-        isinstance(module, ANAct)
-        and type(module).forward is ANAct.forward
-        and "forward" not in vars(module)
-    )
+def catalogued(activation: object) -> str | None:
+    """The catalogue's text of a module or function, or None if it has none."""
+    if isinstance(activation, nn.Module):
+        return activation_of(activation)
+    return function_name(activation)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from anact import _C
+from anact._activations import catalogued
 from anact._option_types import OptionArguments, OptionFields
 
 Function: TypeAlias = Callable[[Tensor], Tensor]
@@ -21,10 +22,11 @@ class ANActOptions(OptionFields):
     Args:
         activation: a name of the catalogue, with parameters if they are not PyTorch's
             defaults: ``"silu"``, ``"elu(alpha=0.5)"``, ``"gelu(approximate=tanh)"``.
-            It is kept in the form in which the catalogue writes it. Or a function of
-            your own: given a float32 or float64 tensor of any shape, which it must not
-            change, it returns f of every element. It runs in plain PyTorch, slower than
-            the catalogue; the module can be pickled if the function can.
+            It is kept in the form in which the catalogue writes it. PyTorch's own modules
+            and functions are the catalogue's too, ``nn.SiLU()`` or ``F.silu``. Or a
+            function of your own: given a float32 or float64 tensor of any shape, which it
+            must not change, it returns f of every element. It runs in plain PyTorch,
+            slower than the catalogue; the module can be pickled if the function can.
         derivative: f′ of a function of your own, as a function of the same kind; by
             autograd where none is given.
         recipe: a named set of options, see :func:`anact.recipes`; those that are given
@@ -54,6 +56,8 @@ class ANActOptions(OptionFields):
 
     >>> ANActOptions("swish", momentum=0.05)
     ANActOptions('silu', momentum=0.05)
+    >>> ANActOptions(nn.ELU(0.5))
+    ANActOptions('elu(alpha=0.5)')
     >>> ANActOptions("sulu")
     Traceback (most recent call last):
         ...
@@ -80,6 +84,8 @@ class ANActOptions(OptionFields):
             )
         if isinstance(activation, str):
             activation = _C.canonical(activation)
+        elif derivative is None:
+            activation = catalogued(activation) or activation
         object.__setattr__(self, "activation", activation)
         object.__setattr__(self, "derivative", derivative)
         step = _C.Step(self._implementation(), recipe, _texts(values))

@@ -17,7 +17,6 @@ from typing_extensions import Unpack
 from anact._activations import (
     activation_of,
     function_name,
-    is_anact,
     lacks_normalized_form,
     parameters_of,
     plain,
@@ -28,6 +27,7 @@ from anact._option_types import OptionArguments
 from anact._options import ANActOptions, name_of
 from anact._original import keep_original, original_of
 from anact._places import Place, check_model, places, put_all, update_encoders
+from anact._plain import is_anact, plain_of
 from anact._selection import (
     Candidate,
     Selection,

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from anact._activations import is_anact, plain_of
 from anact._places import Place, check_model, is_hooked, places, put_all
+from anact._plain import is_anact, plain_of
 from anact._source import Method, methods_of
 from anact._stored import is_plain, is_quantized
 from anact.modules import ANAct

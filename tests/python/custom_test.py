@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_it_starts_with_the_statistics_under_the_normal_distribution():
 def test_it_is_printed_copied_pickled_and_saved():
     act = ANAct(snake, momentum=0.05)
     assert repr(act) == "ANAct(snake, momentum=0.05)"
-    assert repr(ANAct(nn.SiLU())).startswith("ANAct(SiLU")
+    assert repr(ANAct(nn.Hardshrink())).startswith("ANAct(Hardshrink")
     act(torch.randn(32))
     file = io.BytesIO()
     torch.save(act, file)
@@ -120,7 +121,7 @@ def test_it_trains_in_a_network_and_turns_back():
     assert not any(isinstance(m, ANAct) for m in folded.modules())
     assert anact.revert_activations(net).replaced == {"1": "snake"}
     torch.testing.assert_close(net[1](x), snake(x))
-    module = nn.SiLU()
+    module = nn.Hardshrink()
     net = nn.Sequential(ANAct(module))
     anact.revert_activations(net)
     assert net[0] is module
@@ -205,3 +206,38 @@ def test_evaluation_is_in_the_graph(dtype):
     exported = torch.export.export(act, (x,)).run_decompositions()
     assert not [n for n in exported.graph.nodes if "anact" in str(n.target)]
     torch.testing.assert_close(exported.module()(x), act(x))
+
+
+@pytest.mark.parametrize(
+    ("activation", "name"),
+    [
+        (nn.SiLU(), "silu"),
+        (nn.SiLU(inplace=True), "silu"),
+        (F.silu, "silu"),
+        (torch.relu_, "relu"),
+        (torch.Tensor.tanh, "tanh"),
+        (nn.GELU(approximate="tanh"), "gelu(approximate=tanh)"),
+        (partial(F.gelu, approximate="tanh"), "gelu(approximate=tanh)"),
+        (nn.ELU(0.5), "elu(alpha=0.5)"),
+        (nn.Softplus(2, threshold=5), "softplus(beta=2, threshold=5)"),
+        (nn.ReLU6(), "relu6"),
+        (nn.Identity(), "identity"),
+    ],
+)
+def test_a_module_or_function_of_pytorch_is_the_catalogues(activation, name):
+    act = ANAct(activation, momentum=0.05)
+    assert act.options == ANActOptions(name, momentum=0.05)
+    assert not list(act.children())
+    known = ANAct(name, momentum=0.05)
+    assert all(map(torch.equal, steps_of(act), steps_of(known)))
+    known.load_state_dict(act.state_dict())
+    with torch.profiler.profile() as profile:
+        act.train()(torch.randn(8))
+    assert "anact::step" in {event.name for event in profile.events()}
+
+
+def test_an_activation_that_the_catalogue_lacks_is_the_users_own():
+    for activation in (nn.Hardshrink(), F.hardshrink, lambda x: F.silu(x)):
+        assert ANAct(activation).options.activation is activation
+    # Whoever brings a derivative wants it to be used.
+    assert ANAct(F.silu, derivative=swish_slope).options.activation is F.silu
