@@ -26,6 +26,9 @@ from anact._layer_diagnosis import LayerDiagnosis as LayerDiagnosis
 from anact._options import ANActOptions as ANActOptions
 from anact._options import RecipeInfo as RecipeInfo
 from anact._options import recipes as recipes
+from anact._summary import ActivationSummary as ActivationSummary
+from anact._summary import Summary as Summary
+from anact._summary import summary as summary
 from anact._verdict import Problem as Problem
 from anact.conversion import Conversion as Conversion
 from anact.conversion import convert_activations as convert_activations
