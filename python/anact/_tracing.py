@@ -10,13 +10,14 @@ from torch import fx, nn
 from torch.jit._trace import TracerWarning
 
 
-def record_call(module: nn.Module, input: fx.Proxy, **keywords: Any) -> fx.Proxy:
+def record_call(module: nn.Module, input: fx.Proxy, mask: Any) -> fx.Proxy:
     """Records a call of the module itself, as torch.fx does for those of torch.nn.
 
     Raises:
         TypeError: if what is traced has no path for the module.
     """
     tracer = input.tracer
+    keywords = {} if mask is None else {"mask": mask}
     try:
         path = tracer.path_of_module(module)  # type: ignore[attr-defined]
     except (AttributeError, NameError):

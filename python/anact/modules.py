@@ -51,7 +51,10 @@ class ANAct(nn.Module):
 
     Shape:
         - input: any shape; float64, float32, bfloat16 or float16.
-        - output: the same.
+        - mask, optional: bool, broadcastable to the input; for padded sequences
+          [batch, length, 1], say. The statistics of a training step are those of the
+          elements where it is true; the output is computed for all.
+        - output: that of the input.
 
     Attributes:
         alpha: the learnable parameter α, of shape [1].
@@ -62,7 +65,10 @@ class ANAct(nn.Module):
         options: the :class:`anact.ANActOptions`; may be assigned.
 
     Raises:
-        ValueError: as :class:`anact.ANActOptions` does.
+        ValueError: as :class:`anact.ANActOptions` does, and for a mask whose shape does
+            not fit.
+        TypeError: for a mask that is not bool.
+        NotImplementedError: for a mask in training with a function of your own.
 
     >>> act = ANAct("silu", momentum=0.05)
     >>> act
@@ -144,21 +150,24 @@ class ANAct(nn.Module):
         self.num_batches_tracked.zero_()
         self.num_batches_skipped.zero_()
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
         # Whatever looks into the pass sees operators; else it is one call into C++.
         if (
             is_compiling()
             or type(input) is not Tensor
+            or mask is not None
             or _are_functorch_transforms_active()
             or _is_tracing()
             or forward_ad._current_level >= 0
         ):
-            return self._forward_operators(input)
+            return self._forward_operators(input, mask)
         return self._step.forward(self, input)
 
-    def _forward_operators(self, input: Tensor) -> Tensor:
+    def _forward_operators(self, input: Tensor, mask: Tensor | None) -> Tensor:
         if isinstance(input, fx.Proxy):
-            return _tracing.record_call(self, input)
+            return _tracing.record_call(self, input, mask)
+        if mask is not None:
+            _check_mask(mask, input)
         running = (
             self.output_mean,
             self.output_square,
@@ -168,11 +177,36 @@ class ANAct(nn.Module):
         if not self.training or self.frozen:
             return self._evaluate(input, running)
         _tracing.warn_of_training()
+        counts = (self.num_batches_tracked, self.num_batches_skipped)
+        if mask is not None:
+            return self._step_masked(input, mask, running, counts)
         if not self._named:
             return self._step.forward(self, input)
-        counts = (self.num_batches_tracked, self.num_batches_skipped)
         step = torch.ops.anact.step.default
         return step(input, self.alpha, *running, *counts, *self._arguments)  # type: ignore[no-any-return]
+
+    def _step_masked(
+        self,
+        input: Tensor,
+        mask: Tensor,
+        running: tuple[Tensor, ...],
+        counts: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        if not self._named:
+            raise NotImplementedError(
+                f"ANAct: no mask in training with a function of your own, {self.options}"
+            )
+        name, parameters, options = self._arguments
+        operators = torch.ops.anact
+        kept = torch.masked_select(input.detach(), mask)
+        moments = operators.measure.default(kept, name, parameters)
+        map = operators.factors.default(
+            self.alpha, *running, counts[0], moments, options
+        )
+        output: Tensor
+        output, _ = operators.apply.default(input, map, name, parameters, False)
+        operators.update_.default(*running, *counts, moments, self.alpha, map, options)
+        return output
 
     def _evaluate(self, input: Tensor, running: tuple[Tensor, ...]) -> Tensor:
         operator = torch.ops.anact.evaluate.default
@@ -355,3 +389,14 @@ class NTanh(ANAct):
 
 def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _check_mask(mask: Tensor, input: Tensor) -> None:
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask: expected bool, found {mask.dtype}")
+    sizes = zip(reversed(mask.shape), reversed(input.shape), strict=False)
+    if mask.dim() > input.dim() or any(m not in (1, n) for m, n in sizes):
+        raise ValueError(
+            f"mask: shape {list(mask.shape)} is not broadcastable to the input's,"
+            f" {list(input.shape)}"
+        )
