@@ -74,8 +74,15 @@ function(anact_find_torch)
       endif()
     endforeach()
     if(NOT root)
-      message(FATAL_ERROR "The environment that anact is installed into has no PyTorch. Install PyTorch ${minimum} or "
-                          "newer in it first, or name a Python that has it with TORCH_PYTHON=/path/to/python.")
+      # Indented lines are printed as they are.
+      message(
+        FATAL_ERROR
+          "anact is compiled against the PyTorch that it will run with, and found none. Install PyTorch ${minimum} or newer "
+          "first. If the environment has it already, the build does not see it, because the front end builds elsewhere "
+          "(uv, python -m build); name the Python that has it:\n"
+          "  TORCH_PYTHON=/path/to/python uv pip install .\n"
+          "or build in the environment itself, with scikit-build-core installed in it:\n"
+          "  uv pip install --no-build-isolation .")
     endif()
   else()
     set(from ".venv")

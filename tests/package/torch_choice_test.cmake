@@ -60,3 +60,16 @@ run_failing("LibTorch 2.10.0 in '${FOLDER}/old/torch' is too old" ${configure} "
 run_failing("there is no '${FOLDER}/include/torch/headeronly/version.h'" ${configure} "${FOLDER}/4" "-DTorch_DIR=${FOLDER}/share/cmake/Torch")
 run(${configure} "${FOLDER}/2")
 expect_output("LibTorch 3.0.0")
+
+# Under a Python front end it is the installing environment's; where that has none, the front end builds elsewhere and the
+# user has to say where it is.
+set(without "${FOLDER}/without/bin/python")
+file(WRITE "${without}" "#!/bin/sh\nexit 1\n")
+file(CHMOD "${without}" PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
+set(front_end ${env} --unset=VIRTUAL_ENV --unset=CONDA_PREFIX)
+run_failing("TORCH_PYTHON=/path/to/python uv pip install ." ${front_end} ${configure} "${FOLDER}/5" -DSKBUILD=2
+            "-DPython_EXECUTABLE=${without}")
+run(${front_end} "TORCH_PYTHON=${a_python}" ${configure} "${FOLDER}/5" -DSKBUILD=2 "-DPython_EXECUTABLE=${without}")
+expect_output("LibTorch 2.11.0 in ${FOLDER}/a/torch")
+run(${front_end} ${configure} "${FOLDER}/6" -DSKBUILD=2 "-DPython_EXECUTABLE=${b_python}")
+expect_output("LibTorch 3.0.0 in ${FOLDER}/b/torch (pip)")
