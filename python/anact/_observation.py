@@ -19,12 +19,11 @@ from typing_extensions import Self
 from anact._activations import (
     activation_of,
     function_name,
-    is_anact,
     lacks_normalized_form,
-    plain_of,
 )
 from anact._batch_statistics import SignalStatistics, signal_statistics, square_sum
 from anact._options import name_of
+from anact._plain import is_anact, plain_of
 
 _CONVOLUTIONS = (
     nn.Conv1d,

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from anact._activations import plain_of
+from anact._plain import plain_of
 from anact.modules import ANAct
 
 

@@ -27,7 +27,7 @@ from anact._option_types import OptionArguments
 from anact._options import ANActOptions, name_of
 from anact._original import keep_original, original_of
 from anact._places import Place, check_model, places, put_all, update_encoders
-from anact._plain import is_anact, plain_of
+from anact._plain import is_anact
 from anact._selection import (
     Candidate,
     Selection,
