@@ -68,6 +68,8 @@ struct LayerRecord {
   double predicted_gradient = kNotMeasured;
   double gaussian_second_moment = kNotMeasured;
   double gaussian_gradient = kNotMeasured;
+  // Why one of them is missing beside what was measured, "gradient: …"; empty where none is, or none was asked for.
+  std::string unpredicted;
 };
 
 // A column of the table, in probe.csv and in Python.
@@ -79,8 +81,8 @@ struct LayerColumn {
   void (*set)(LayerRecord&, const Value&);
 };
 
-// Every column in the file's order: step, layer, name, kind, activation, normalized, then the measurements in the order
-// of LayerRecord's members.
+// Every column in the file's order: step, layer, name, kind, activation, normalized, then the measurements and what is
+// said of them in the order of LayerRecord's members.
 [[nodiscard]] std::span<const LayerColumn> layer_columns();
 
 }  // namespace anact

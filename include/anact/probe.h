@@ -16,10 +16,15 @@
 namespace anact::nn {
 
 struct VarianceProbeOptions {
+  // Of a layer, by the name of its row and its activation, empty for another kind.
+  using Choice = std::function<bool(const std::string& name, const std::string& activation)>;
+
   // Steps 0, every, 2 every, … are measured; at least 1.
   TORCH_ARG(std::int64_t, every) = 1;
   // Whether the theory's predictions are computed.
   TORCH_ARG(bool, predict) = true;
+  // Which layers are measured; none: all. Behind one that is not, predictions begin anew.
+  TORCH_ARG(Choice, choose);
 };
 
 // Measures every layer of a model in chosen training steps. The model needs no change and gets none:
@@ -47,11 +52,12 @@ struct VarianceProbeOptions {
 // A weighted layer is named by its weight's path, an ANAct by its own. A plain activation without a module that says so
 // is named by the layer before it, "linear3/silu".
 //
-// Predictions follow the theory from layer to layer through sums, pooling and reshaping. After any other operator they
-// begin anew from what was measured. Gradients are followed back from the output of the last layer that has one; a
-// layer whose output also goes where the theory does not reach, and all layers before it, have no prediction of theirs.
-// Slopes and gradients are taken to be uncorrelated: where the samples' norms differ much, as deep SiLU makes them,
-// what is predicted of the gradient is too small.
+// Predictions follow the theory from layer to layer through pooling, reshaping and sums of what they follow. After any
+// other operator, and where what entered was empty, zero or not finite, they begin anew from what was measured of the
+// next layer's input; where there is none, LayerRecord::unpredicted says why. Gradients are followed back from the
+// output of the last layer that has one; a layer whose output also goes where the theory does not reach, and all layers
+// before it, have no prediction of theirs. Slopes and gradients are taken to be uncorrelated: where the samples' norms
+// differ much, as deep SiLU makes them, what is predicted of the gradient is too small.
 //
 // Sums are carried on in double precision, and are the same for every number of threads. Nothing is installed between
 // measured steps. One probe at a time may be measuring on a thread. Not thread-safe.

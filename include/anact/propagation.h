@@ -65,6 +65,8 @@ struct PropagationNode {
   // Earlier nodes whose outputs enter; kNetworkInput for what enters the network. One, but for Sum.
   std::vector<std::size_t> inputs;
   Map map;
+  // E[x^2] of what enters as it was measured, from which propagate_anew() goes on where the theory arrives at nothing.
+  std::optional<double> measured_input = std::nullopt;
 };
 inline constexpr std::size_t kNetworkInput = static_cast<std::size_t>(-1);
 
@@ -83,6 +85,13 @@ struct Propagation {
 // tens of them.
 [[nodiscard]] std::vector<Propagation> propagate(std::span<const PropagationNode> network, double input_second_moment,
                                                  double output_gradient);
+
+// The same, without an error for numbers: what is negative or not finite, given or arrived at, is NaN in the result,
+// with what follows from it. A node that has a measured_input begins anew from that, so that what is not known of one
+// part of a network does not reach the others; a measured backward factor holds whatever enters. Throws
+// std::invalid_argument for a list or inputs that propagate() refuses.
+[[nodiscard]] std::vector<Propagation> propagate_anew(std::span<const PropagationNode> network,
+                                                      double input_second_moment, double output_gradient);
 
 // The general form for one layer x -> f -> W with n inputs and m outputs, where the weights' second moment is
 // weight_second_moment and v = E[x^2]: by how much the second moment of the pre-activations is multiplied from one

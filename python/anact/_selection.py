@@ -57,7 +57,8 @@ def select(
 def names_identity(selectors: list[Selector] | None) -> bool:
     """Whether a selector asks for the identity by its class or name."""
     return any(
-        _name(s) == "identity" or (isinstance(s, type) and issubclass(s, nn.Identity))
+        activation_name(s) == "identity"
+        or (isinstance(s, type) and issubclass(s, nn.Identity))
         for s in selectors or []
     )
 
@@ -72,11 +73,12 @@ def is_named(candidate: Candidate, selectors: list[Selector] | None) -> bool:
         for s in selectors or []
         if (isinstance(s, type) and s is not nn.Module)
         or (isinstance(s, str) and not set("*?[") & set(s.rpartition(".")[2]))
-        or _name(s) is not None
+        or activation_name(s) is not None
     )
 
 
-def _name(selector: Selector) -> str | None:
+def activation_name(selector: Selector) -> str | None:
+    """The activation that a selector names, as the catalogue writes it."""
     if not isinstance(selector, str):
         return None
     try:
@@ -103,15 +105,36 @@ def _matching(
 
 
 def _matches(candidate: Candidate, selector: Selector, argument: str) -> bool:
+    return matches(
+        candidate.place.paths,
+        candidate.activation,
+        candidate.module,
+        selector,
+        argument,
+    )
+
+
+def matches(
+    paths: tuple[str, ...],
+    activation: str,
+    module: nn.Module,
+    selector: Selector,
+    argument: str,
+) -> bool:
+    """Whether a selector means what stands at these paths; the activation may be empty.
+
+    Raises:
+        TypeError: for a selector of another type.
+    """
     if isinstance(selector, str):
-        name = _name(selector)
+        name = activation_name(selector)
         if name is not None:
-            return name in (candidate.activation, candidate.activation.split("(")[0])
-        return any(fnmatchcase(path, selector) for path in candidate.place.paths)
+            return name in (activation, activation.split("(")[0])
+        return any(fnmatchcase(path, selector) for path in paths)
     if isinstance(selector, type):
-        return isinstance(candidate.module, selector)
+        return isinstance(module, selector)
     if callable(selector) and not isinstance(selector, nn.Module):
-        return any(selector(path, candidate.module) for path in candidate.place.paths)
+        return any(selector(path, module) for path in paths)
     raise TypeError(
         f"{argument} takes globs, classes, names and callables, not {selector!r}"
     )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import Self
 
-from anact import _C
+from anact import _C, _sinks
 from anact._files import write_whole
+from anact._layers import layer_choice
+from anact._selection import Selection
+
+if TYPE_CHECKING:
+    import pandas
 
 #: A layer in one training step, by the columns of ``probe.csv``.
 LayerRow: TypeAlias = "dict[str, int | float | str | bool]"
@@ -31,9 +37,14 @@ class VarianceProbe:
         every: steps 0, every, 2·every, … are measured; the others cost nothing but the
             hooks that name the modules.
         predict: whether the theory's predictions are computed.
+        include: which layers are measured, as :func:`anact.convert_activations` takes it:
+            globs of module paths, classes of modules, names of activations, functions of
+            path and module, one or several. Behind a layer that is not measured, the
+            predictions begin anew. All when left out.
+        exclude: which layers are not, of those.
 
     Raises:
-        ValueError: for ``every`` below 1.
+        ValueError: for ``every`` below 1, and for a glob or a class that matches no module.
         RuntimeError: when another probe is measuring on this thread, and for a probe that
             is used outside of its context.
 
@@ -51,13 +62,22 @@ class VarianceProbe:
     """
 
     def __init__(
-        self, model: nn.Module, *, every: int = 1, predict: bool = True
+        self,
+        model: nn.Module,
+        *,
+        every: int = 1,
+        predict: bool = True,
+        include: Selection | None = None,
+        exclude: Selection | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"VarianceProbe: every is {every}; it must be at least 1")
         self._model = model
         self._every = every
         self._predict = predict
+        self._choose = layer_choice(model, include, exclude)
+        self._logged = 0
+        self._written = 0
         self._probe: _C.VarianceProbe | None = None
         self._handles: list[RemovableHandle] = []
         self._running = False
@@ -66,8 +86,12 @@ class VarianceProbe:
         if self._running:
             raise RuntimeError("VarianceProbe: this probe is measuring already")
         self._probe = _C.VarianceProbe(
-            list(self._model.named_parameters()), self._every, self._predict
+            list(self._model.named_parameters()),
+            self._every,
+            self._predict,
+            self._choose,
         )
+        self._logged = self._written = 0
         self._running = True
         for name, module in self._model.named_modules():
             if name:
@@ -97,7 +121,8 @@ class VarianceProbe:
     def records(self) -> list[LayerRow]:
         """The rows of all measured steps that ended, by step, then by layer.
 
-        What does not apply to a layer, or was not to be had, is NaN.
+        What does not apply to a layer, or was not to be had, is NaN; ``unpredicted`` says
+        why a prediction is.
         """
         return self._entered().records()
 
@@ -127,6 +152,62 @@ class VarianceProbe:
         write_whole(
             Path(path), self._entered().html(name, list((settings or {}).items()))
         )
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The rows as a table of pandas, with the columns of ``probe.csv``.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        return _sinks.to_dataframe(self.records)
+
+    def log(
+        self,
+        log_function: _sinks.LogFunction,
+        *,
+        columns: Iterable[str] | None = None,
+    ) -> None:
+        """Hands over what was measured since the last call, one measured step at a time.
+
+        Args:
+            log_function: takes a dictionary of numbers, as ``wandb.log`` does. Their names
+                are ``anact/<layer>/<column>``, and ``anact/step`` is the step. What was not
+                measured is not in it.
+            columns: those of numbers that are logged; second moments and gradients with
+                their predictions, λ, the property, dead units and updates when left out.
+
+        Raises:
+            ValueError: for a column that is none of numbers.
+
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(4, 4))
+        >>> with VarianceProbe(model) as probe:
+        ...     model(torch.randn(8, 4)).sum().backward()
+        ...     probe.step()
+        >>> probe.log(print, columns="fan_in")
+        {'anact/step': 0, 'anact/0/fan_in': 4.0}
+        """
+        checked = _sinks.checked_columns(columns)
+        rows = self._entered().records(self._logged)
+        self._logged += len(rows)
+        _sinks.log(rows, log_function, checked)
+
+    def to_tensorboard(
+        self, writer: _sinks.ScalarWriter, *, columns: Iterable[str] | None = None
+    ) -> None:
+        """Writes what was measured since the last call as scalars, each at its step.
+
+        Args:
+            writer: a ``torch.utils.tensorboard.SummaryWriter``.
+            columns: as :meth:`log` takes them; the tags are its names.
+
+        Raises:
+            ValueError: for a column that is none of numbers.
+        """
+        checked = _sinks.checked_columns(columns)
+        rows = self._entered().records(self._written)
+        self._written += len(rows)
+        _sinks.to_tensorboard(rows, writer, checked)
 
     def _entered(self) -> _C.VarianceProbe:
         if self._probe is None:

@@ -1,4 +1,5 @@
 // anact._C: what the Python package needs of ops and nn.
+#include <pybind11/functional.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/pybind.h>
 
@@ -261,22 +262,28 @@ PYBIND11_MODULE(_C, m) {
           py::arg("statistics"));
 
   py::class_<nn::VarianceProbe>(m, "VarianceProbe")
-      .def(py::init([](NamedParameters parameters, std::int64_t every, bool predict) {
-             return std::make_unique<nn::VarianceProbe>(std::move(parameters),
-                                                        nn::VarianceProbeOptions().every(every).predict(predict));
+      .def(py::init([](NamedParameters parameters, std::int64_t every, bool predict,
+                       nn::VarianceProbeOptions::Choice choose) {
+             return std::make_unique<nn::VarianceProbe>(
+                 std::move(parameters),
+                 nn::VarianceProbeOptions().every(every).predict(predict).choose(std::move(choose)));
            }),
-           py::arg("named_parameters"), py::arg("every"), py::arg("predict"))
+           py::arg("named_parameters"), py::arg("every"), py::arg("predict"), py::arg("choose"))
       .def("step", &nn::VarianceProbe::step)
       .def("finish", &nn::VarianceProbe::finish)
       .def("measures", &nn::VarianceProbe::measures)
       .def("enter", &nn::VarianceProbe::enter, py::arg("name"))
       .def("leave", &nn::VarianceProbe::leave)
-      .def("records",
-           [](const nn::VarianceProbe& probe) {
-             py::list result;
-             for (const auto& record : probe.records()) result.append(to_dictionary(record));
-             return result;
-           })
+      .def(
+          "records",
+          [](const nn::VarianceProbe& probe, std::size_t from) {
+            py::list result;
+            for (std::size_t i = from; i < probe.records().size(); ++i) {
+              result.append(to_dictionary(probe.records()[i]));
+            }
+            return result;
+          },
+          py::arg("from_row") = 0)
       .def("csv", [](const nn::VarianceProbe& probe) { return layers::layer_csv(probe.records()); })
       .def("table",
            [](const nn::VarianceProbe& probe) { return layers::layer_table(layers::last_step(probe.records())); })
@@ -291,6 +298,13 @@ PYBIND11_MODULE(_C, m) {
   m.def("split", [](const std::string& text) {
     const auto activation = parse_activation(text);
     return std::make_pair(std::string(activation_info(activation.kind).name), parameters_of(activation));
+  });
+  m.def("probe_columns", [] {
+    std::vector<std::pair<std::string, bool>> columns;
+    for (const auto& column : layer_columns()) {
+      columns.emplace_back(column.name, std::holds_alternative<double>(column.get(LayerRecord{})));
+    }
+    return columns;
   });
   m.def("activations", [] {
     std::vector<std::string> names;

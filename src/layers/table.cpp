@@ -38,7 +38,8 @@ page::Table layer_rows(std::span<const LayerRecord> records) {
                      {"μ"},
                      {"α"},
                      {"dead, %"},
-                     {"update ratio"}},
+                     {"update ratio"},
+                     {"not predicted", true}},
                     {}};
   for (const LayerRecord& row : records) {
     table.rows.push_back({{std::to_string(row.layer)},
@@ -57,7 +58,8 @@ page::Table layer_rows(std::span<const LayerRecord> records) {
                           number(row.output_mean),
                           number(row.alpha),
                           number(100 * row.dead_share),
-                          number(row.update_ratio)});
+                          number(row.update_ratio),
+                          {row.unpredicted}});
   }
   return table;
 }

@@ -115,6 +115,7 @@ constexpr std::array kColumns{
                                          "output_second_moment by the theory, with normally distributed inputs"),
     column<&Row::gaussian_gradient>("gaussian_gradient",
                                     "input_gradient_second_moment by the theory, with normally distributed inputs"),
+    column<&Row::unpredicted>("unpredicted", "why a prediction is missing; empty where none is"),
 };
 
 }  // namespace

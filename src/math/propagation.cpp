@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/math/quadrature/gauss_kronrod.hpp>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -133,13 +134,9 @@ class Mapper {
   const std::string& where_;
 };
 
-}  // namespace
-
-std::vector<Propagation> propagate(std::span<const PropagationNode> network, double input_second_moment,
-                                   double output_gradient) {
+// What a network must be for either walk.
+void check_inputs(std::span<const PropagationNode> network) {
   if (network.empty()) throw std::invalid_argument("the network has no nodes; expected at least one");
-  check(input_second_moment, "network input", "second moment");
-  check(output_gradient, "network output", "gradient");
   for (std::size_t i = 0; i < network.size(); ++i) {
     const std::string where = "node " + std::to_string(i);
     const std::size_t count = network[i].inputs.size();
@@ -155,8 +152,14 @@ std::vector<Propagation> propagate(std::span<const PropagationNode> network, dou
       }
     }
   }
+}
 
-  const std::vector<bool> common_needed = needs_common(network);
+bool usable(double value) { return value >= 0 && std::isfinite(value); }
+
+// `take(node, entering)` is the node's step; `passed_back(node, gradient)` looks at what it passes back.
+template <class Take, class PassedBack>
+std::vector<Propagation> walk(std::span<const PropagationNode> network, double input_second_moment,
+                              double output_gradient, Take take, PassedBack passed_back) {
   std::vector<Step> steps(network.size());
   for (std::size_t i = 0; i < network.size(); ++i) {
     Signal entering;
@@ -165,11 +168,7 @@ std::vector<Propagation> propagate(std::span<const PropagationNode> network, dou
       entering.second_moment += signal.second_moment;
       entering.common += signal.common;
     }
-    const std::string where = "node " + std::to_string(i);
-    check(entering.second_moment, where, "second moment that enters");
-    steps[i] = std::visit(Mapper(entering, common_needed[i], where), network[i].map);
-    check(steps[i].output.second_moment, where, "second moment");
-    check(steps[i].backward, where, "backward factor");
+    steps[i] = take(i, entering);
   }
 
   std::vector<Propagation> result(network.size());
@@ -177,13 +176,60 @@ std::vector<Propagation> propagate(std::span<const PropagationNode> network, dou
   for (std::size_t i = network.size(); i-- > 0;) {
     Propagation& node = result[i];
     node.second_moment = steps[i].output.second_moment;
-    node.input_gradient = steps[i].backward * node.gradient;
-    check(node.input_gradient, "node " + std::to_string(i), "gradient");
+    // Where no gradient comes, none goes, whatever the factor.
+    node.input_gradient = node.gradient == 0 ? 0 : passed_back(i, steps[i].backward * node.gradient);
     for (const std::size_t input : network[i].inputs) {
       if (input != kNetworkInput) result[input].gradient += node.input_gradient;
     }
   }
   return result;
+}
+
+// The step of a node, of which every number is usable.
+Step checked_step(const PropagationNode& node, std::size_t i, const Signal& entering, bool common_needed) {
+  const std::string where = "node " + std::to_string(i);
+  check(entering.second_moment, where, "second moment that enters");
+  const Step step = std::visit(Mapper(entering, common_needed, where), node.map);
+  check(step.output.second_moment, where, "second moment");
+  check(step.backward, where, "backward factor");
+  return step;
+}
+
+}  // namespace
+
+std::vector<Propagation> propagate(std::span<const PropagationNode> network, double input_second_moment,
+                                   double output_gradient) {
+  check_inputs(network);
+  check(input_second_moment, "network input", "second moment");
+  check(output_gradient, "network output", "gradient");
+  const std::vector<bool> common_needed = needs_common(network);
+  return walk(
+      network, input_second_moment, output_gradient,
+      [&](std::size_t i, const Signal& entering) { return checked_step(network[i], i, entering, common_needed[i]); },
+      [](std::size_t i, double gradient) {
+        check(gradient, "node " + std::to_string(i), "gradient");
+        return gradient;
+      });
+}
+
+std::vector<Propagation> propagate_anew(std::span<const PropagationNode> network, double input_second_moment,
+                                        double output_gradient) {
+  check_inputs(network);
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  const auto or_none = [](double value) { return usable(value) ? value : kNone; };
+  const std::vector<bool> common_needed = needs_common(network);
+  return walk(
+      network, or_none(input_second_moment), or_none(output_gradient),
+      [&](std::size_t i, Signal entering) {
+        if (!usable(entering.second_moment)) entering = {network[i].measured_input.value_or(kNone), 0};
+        try {
+          return checked_step(network[i], i, entering, common_needed[i]);
+        } catch (const std::invalid_argument&) {
+          const auto* measured = std::get_if<MeasuredMap>(&network[i].map);
+          return Step{{kNone, kNone}, measured == nullptr ? kNone : or_none(measured->backward)};
+        }
+      },
+      [&](std::size_t, double gradient) { return or_none(gradient); });
 }
 
 Growth layer_growth(double inputs, double outputs, double weight_second_moment, const GaussianActivation& activation,

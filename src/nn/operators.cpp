@@ -171,6 +171,12 @@ std::optional<Call> sum(Arguments a, const IsParameter& is_parameter) {
 
 std::optional<Call> same(Arguments a, const IsParameter&) { return RearrangeCall{tensor(a[0]), nullptr}; }
 
+// But not as another type, which makes other values of the same bits.
+std::optional<Call> view(Arguments a, const IsParameter& is_parameter) {
+  if (a[1].isInt()) return std::nullopt;
+  return same(a, is_parameter);
+}
+
 // A tensor and a number, or a tensor of one element without dimensions.
 std::optional<Call> product_with_scalar(Arguments a, const IsParameter&) {
   auto input = tensor(a[0]);
@@ -280,7 +286,7 @@ const std::unordered_map<std::string_view, Decode>& table() {
       {"aten::transpose", same},
       {"aten::unflatten", same},
       {"aten::unsqueeze", same},
-      {"aten::view", same},
+      {"aten::view", view},
       {"aten::adaptive_avg_pool1d", adaptive_mean},
       {"aten::adaptive_avg_pool2d", adaptive_mean},
       {"aten::adaptive_avg_pool3d", adaptive_mean},

@@ -1,26 +1,82 @@
 #include "nn/prediction.h"
 
+#include <algorithm>
 #include <cmath>
-#include <stdexcept>
+#include <iterator>
+#include <string>
 #include <utility>
+#include <variant>
 
 namespace anact::nn {
+namespace {
+
+// Why what was measured of the layer is not predicted as well. `followed`: its gradient by known operators to where the
+// walk back begins.
+void explain(const Prediction::Layer& layer, bool has_gradient, bool followed) {
+  LayerRecord& record = *layer.record;
+  const auto add = [&](const std::string& what, const std::string& why) {
+    record.unpredicted += (record.unpredicted.empty() ? "" : "; ") + what + ": " + why;
+  };
+  const auto second_moment = [&](double predicted, const std::string& what) {
+    if (std::isfinite(predicted)) return;
+    const double input = record.input.second_moment;
+    add(what, layer.empty             ? "the input is empty"
+              : !std::isfinite(input) ? "the input is not finite"
+              : input == 0            ? "the input is 0, which tells no gain"
+                                      : "the theory arrives at no finite number");
+  };
+  second_moment(record.predicted_second_moment, "second moment");
+  if (std::isfinite(record.predicted_second_moment)) {
+    second_moment(record.gaussian_second_moment, "Gaussian second moment");
+  }
+  if (!(record.input_gradient.second_moment >= 0)) return;
+  if (std::isfinite(record.predicted_gradient) && std::isfinite(record.gaussian_gradient)) return;
+  add(std::isfinite(record.predicted_gradient) ? "Gaussian gradient" : "gradient",
+      !has_gradient ? "no layer has a finite one to begin from"
+      : !followed   ? "the theory does not follow all of it to the last layer"
+                    : "the theory arrives at no finite number");
+}
+
+}  // namespace
 
 std::optional<std::size_t> Prediction::origin(const at::Tensor& tensor) {
   const auto* found = origins_.find(tensor);
   return found == nullptr ? std::nullopt : std::optional(*found);
 }
 
+std::size_t Prediction::note_use(const at::Tensor& tensor) {
+  if (const auto* found = uses_of_.find(tensor)) return *found;
+  uses_.push_back(false);
+  return uses_of_.set(tensor, uses_.size() - 1);
+}
+
 std::size_t Prediction::begin(const at::Tensor& tensor, double second_moment) {
-  if (!input_second_moment_) input_second_moment_ = second_moment;
-  const MeasuredMap begin{.forward = *input_second_moment_ > 0 ? second_moment / *input_second_moment_ : 1,
-                          .backward = 0};
-  return add(tensor, {.inputs = {kNetworkInput}, .measured = begin, .gaussian = begin});
+  const MeasuredMap begin{.forward = second_moment, .backward = 0};
+  const auto* use = uses_of_.find(tensor);
+  return add(tensor,
+             {.inputs = {kNetworkInput}, .measured = begin, .gaussian = begin, .leaks = use != nullptr && uses_[*use]});
 }
 
 std::size_t Prediction::add(const at::Tensor& output, Node node) {
+  const auto index = nodes_.size();
+  std::vector<std::size_t> roots;
+  if (node.inputs.front() == kNetworkInput || std::holds_alternative<LinearMap>(node.measured)) {
+    roots.push_back(index);
+  } else {
+    for (const auto input : node.inputs) {
+      std::vector<std::size_t> both;
+      std::ranges::set_union(roots, roots_[input], std::back_inserter(both));
+      roots = std::move(both);
+    }
+  }
+  roots_.push_back(std::move(roots));
   nodes_.push_back(std::move(node));
-  return origins_.set(output, nodes_.size() - 1);
+  return origins_.set(output, index);
+}
+
+bool Prediction::correlated(std::size_t left, std::size_t right) const {
+  return std::ranges::any_of(roots_[left],
+                             [&](std::size_t root) { return std::ranges::binary_search(roots_[right], root); });
 }
 
 // For each node up to `last`, whether the theory tells its gradient: all that takes what it makes leads to `last` by
@@ -53,7 +109,7 @@ std::vector<bool> Prediction::told_gradients(const std::vector<Layer>& layers, s
 }
 
 void Prediction::predict(const std::vector<Layer>& layers) const {
-  if (!input_second_moment_) return;
+  if (nodes_.empty()) return;
   // The gradient is followed back from the last layer that has one: from what was measured at its output.
   const Layer* last = nullptr;
   for (const Layer& layer : layers) {
@@ -63,15 +119,12 @@ void Prediction::predict(const std::vector<Layer>& layers) const {
   }
   const std::size_t end = last == nullptr ? 0 : last->node + 1;
   const auto told = last == nullptr ? std::vector<bool>() : told_gradients(layers, last->node);
-  // Of the first `count` nodes. None for second moments that are not finite: there is nothing to predict.
-  const auto walk = [&](const auto& map, std::size_t count, double seed) -> std::vector<Propagation> {
+  // Of the first `count` nodes. Each source has its own second moment, of what enters a network of 1.
+  const auto walk = [&](const auto& map, std::size_t count, double seed) {
     std::vector<PropagationNode> network;
-    for (std::size_t i = 0; i < count; ++i) network.push_back({nodes_[i].inputs, map(nodes_[i])});
-    try {
-      return propagate(network, *input_second_moment_, seed);
-    } catch (const std::invalid_argument&) {
-      return {};
-    }
+    for (std::size_t i = 0; i < count; ++i)
+      network.push_back({nodes_[i].inputs, map(nodes_[i]), nodes_[i].measured_input});
+    return propagate_anew(network, 1, seed);
   };
   const auto fill_gradients = [&](const std::vector<Propagation>& result, double LayerRecord::*column) {
     for (const Layer& layer : layers) {
@@ -83,9 +136,7 @@ void Prediction::predict(const std::vector<Layer>& layers) const {
     }
   };
   const auto fill_second_moments = [&](const std::vector<Propagation>& result, double LayerRecord::*column) {
-    for (const Layer& layer : layers) {
-      if (layer.node < result.size()) layer.record->*column = result[layer.node].second_moment;
-    }
+    for (const Layer& layer : layers) layer.record->*column = result[layer.node].second_moment;
   };
   const double seed = last == nullptr ? 0 : last->record->output_gradient.second_moment;
   const auto measured = [](const Node& node) { return node.measured; };
@@ -100,6 +151,10 @@ void Prediction::predict(const std::vector<Layer>& layers) const {
   fill_second_moments(normal, &LayerRecord::gaussian_second_moment);
   if (last != nullptr && end != nodes_.size()) normal = walk(gaussian, end, seed);
   if (last != nullptr) fill_gradients(normal, &LayerRecord::gaussian_gradient);
+  for (const Layer& layer : layers) {
+    const bool followed = layer.node < end && told[nodes_[layer.node].inputs.front()];
+    explain(layer, last != nullptr, followed);
+  }
 }
 
 }  // namespace anact::nn

@@ -1,6 +1,7 @@
 #include "anact/probe.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/csrc/autograd/graph_task.h>
@@ -31,6 +32,15 @@ void visit_tensors(c10::ArrayRef<c10::IValue> values, Visit visit) {
       for (const at::Tensor& tensor : value.toTensorList()) visit(tensor);
     }
   }
+}
+
+// Whether an operator is written in terms of others that the dispatcher, and with it autograd, sees. What a kernel
+// calls is its own business: it fills its buffers behind the dispatcher's back.
+bool is_composite(const at::RecordFunction& function) {
+  const auto name = function.operator_name();
+  if (!name) return true;  // a function of Python, no operator
+  const auto handle = c10::Dispatcher::singleton().findOp(*name);
+  return handle && handle->hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd);
 }
 
 }  // namespace
@@ -90,7 +100,9 @@ class VarianceProbe::State {
     std::optional<Call> call;  // none for what is not known
     bool closes = false;       // what the operator calls is not looked at
     std::optional<std::size_t> row;
+    std::string name;                  // of a layer
     std::vector<std::size_t> origins;  // nodes that made the inputs
+    std::vector<std::size_t> uses;     // of inputs that no node made
     Moments input;
     Moments activation;
   };
@@ -149,6 +161,7 @@ class VarianceProbe::State {
     auto context = std::make_unique<Context>();
     context->state = this;
     context->closes = is_closed(name);
+    bool known = false;
     if (!context->closes) {
       const Unseen unseen;
       try {
@@ -158,22 +171,26 @@ class VarianceProbe::State {
         // Arguments that are symbols, while a graph is traced.
         return nullptr;
       }
-      if (context->call && !std::visit([](const auto& call) { return has_values(input_of(call)); }, *context->call)) {
+      known = context->call.has_value();
+      if (known && !std::visit([](const auto& call) { return have_values(call); }, *context->call)) {
+        // What it calls may have them.
         context->call.reset();
+      } else if (!known) {
+        context->closes = !is_composite(function);
       }
     }
     if (context->call) {
       new_pass_after_backward();
-      std::visit([&](const auto& call) { enter_call(call, *context); }, *context->call);
       context->closes = true;
-    } else {
-      visit_tensors(function.inputs(), [&](const at::Tensor& tensor) {
-        if (!predicts() || !tensor.defined()) return;
-        const auto origin = prediction_.origin(tensor);
-        auto& origins = context->origins;
-        if (origin && std::ranges::find(origins, *origin) == origins.end()) origins.push_back(*origin);
-      });
-      if (!context->closes && context->origins.empty()) return nullptr;
+      if (std::visit([&](const auto& call) { return is_chosen(call, *context); }, *context->call)) {
+        std::visit([&](const auto& call) { enter_call(call, *context); }, *context->call);
+      } else {
+        context->call.reset();
+      }
+    }
+    if (!context->call) {
+      visit_tensors(function.inputs(), [&](const at::Tensor& tensor) { take(tensor, *context); });
+      if (!context->closes && context->origins.empty() && context->uses.empty()) return nullptr;
     }
     if (context->closes) ++inside_;
     return context;
@@ -184,7 +201,24 @@ class VarianceProbe::State {
     visit_tensors(function.outputs(), [&](const at::Tensor& tensor) {
       differentiable = differentiable || (tensor.defined() && tensor.requires_grad());
     });
-    for (const auto node : context.origins) prediction_.node(node).leaks |= differentiable;
+    if (differentiable) lose(context);
+  }
+
+  // What an operator takes that the theory does not follow.
+  void take(const at::Tensor& tensor, Context& context) {
+    if (!predicts() || !tensor.defined()) return;
+    if (const auto origin = prediction_.origin(tensor)) {
+      auto& origins = context.origins;
+      if (std::ranges::find(origins, *origin) == origins.end()) origins.push_back(*origin);
+    } else if (tensor.requires_grad()) {
+      context.uses.push_back(prediction_.note_use(tensor));
+    }
+  }
+
+  // The theory does not follow the operator, whose output has a gradient.
+  void lose(const Context& context) {
+    for (const auto node : context.origins) prediction_.node(node).leaks = true;
+    for (const auto use : context.uses) prediction_.tell_use(use);
   }
 
   void new_pass_after_backward() {
@@ -241,10 +275,51 @@ class VarianceProbe::State {
 
   [[nodiscard]] Row& row(const Context& context) { return measurements_.rows()[*context.row]; }
 
+  [[nodiscard]] static bool have_values(const SumCall& call) { return has_values(call.left) && has_values(call.right); }
   template <class AnyCall>
-  Row& enter_layer(const AnyCall& call, Context& context, const std::string& name, LayerKind kind) {
-    const auto occurrence = ++seen_[name];
-    const auto key = occurrence == 1 ? name : name + "#" + std::to_string(occurrence);
+  [[nodiscard]] static bool have_values(const AnyCall& call) {
+    return has_values(call.input);
+  }
+
+  // Whether a call is to be looked at. A layer is named here.
+  [[nodiscard]] static bool is_chosen(const SumCall&, Context&) { return true; }
+  [[nodiscard]] static bool is_chosen(const RearrangeCall&, Context&) { return true; }
+  bool is_chosen(const LinearCall& call, Context& context) {
+    channels_second_ = false;
+    return is_chosen(call.weight, LayerKind::linear, context);
+  }
+  bool is_chosen(const ConvolutionCall& call, Context& context) {
+    channels_second_ = true;
+    return is_chosen(call.weight, LayerKind::convolution, context);
+  }
+  bool is_chosen(const BatchNormCall& call, Context& context) {
+    return is_chosen(call.weight, LayerKind::normalization, context);
+  }
+  bool is_chosen(const at::Tensor& weight, LayerKind kind, Context& context) {
+    context.name = name_of(weight, to_string(kind));
+    last_layer_ = context.name;
+    return is_chosen(context.name, "");
+  }
+  bool is_chosen(const ActivationCall& call, Context& context) {
+    context.name = name_of({}, activation_info(call.activation.kind).name);
+    return is_chosen(context.name, call.activation.to_string());
+  }
+  bool is_chosen(const LearntCall& call, Context& context) {
+    context.name = name_of(call.parameter, call.name);
+    return is_chosen(context.name, call.name);
+  }
+  bool is_chosen(const ANActCall& call, Context& context) {
+    context.name = name_of(call.alpha, call.custom.empty() ? activation_info(call.activation.kind).name : call.custom);
+    return is_chosen(context.name, call.custom.empty() ? call.activation.to_string() : call.custom);
+  }
+  [[nodiscard]] bool is_chosen(const std::string& name, const std::string& activation) const {
+    return !options_.choose() || options_.choose()(name, activation);
+  }
+
+  template <class AnyCall>
+  Row& enter_layer(const AnyCall& call, Context& context, LayerKind kind) {
+    const auto occurrence = ++seen_[context.name];
+    const auto key = occurrence == 1 ? context.name : context.name + "#" + std::to_string(occurrence);
     context.row = measurements_.row_of(key, kind, step_);
     Row& row = this->row(context);
     context.input = measurements_.measure_input(row, call.input);
@@ -254,30 +329,21 @@ class VarianceProbe::State {
 
   template <class Weighted>
   void enter_weighted(const Weighted& call, Context& context, LayerKind kind) {
-    const auto name = name_of(call.weight, to_string(kind));
-    Row& row = enter_layer(call, context, name, kind);
+    Row& row = enter_layer(call, context, kind);
     const auto fans = weight_fans(call);
     row.record.fan_in = static_cast<double>(fans.inputs);
     row.record.fan_out = static_cast<double>(fans.outputs);
     measurements_.measure_weight(row, call.weight, owner_of(call.weight) != nullptr);
-    last_layer_ = name;
-    channels_second_ = kind == LayerKind::convolution;
   }
 
   void enter_call(const LinearCall& call, Context& context) { enter_weighted(call, context, LayerKind::linear); }
   void enter_call(const ConvolutionCall& call, Context& context) {
     enter_weighted(call, context, LayerKind::convolution);
   }
-  void enter_call(const BatchNormCall& call, Context& context) {
-    const auto name = name_of(call.weight, to_string(LayerKind::normalization));
-    enter_layer(call, context, name, LayerKind::normalization);
-    last_layer_ = name;
-  }
+  void enter_call(const BatchNormCall& call, Context& context) { enter_layer(call, context, LayerKind::normalization); }
   template <class AnyActivation>
-  Row& enter_activation(const AnyActivation& call, Context& context, const at::Tensor& alpha,
-                        const std::string& custom = "") {
-    const auto name = name_of(alpha, custom.empty() ? activation_info(call.activation.kind).name : custom);
-    Row& row = enter_layer(call, context, name, LayerKind::activation);
+  Row& enter_activation(const AnyActivation& call, Context& context, const std::string& custom = "") {
+    Row& row = enter_layer(call, context, LayerKind::activation);
     row.record.activation = custom.empty() ? call.activation.to_string() : custom;
     if (!custom.empty()) return row;
     // A convolution in one dimension has the shape of a sequence of features.
@@ -292,41 +358,51 @@ class VarianceProbe::State {
     row.activation.merge(context.activation);
   }
   void enter_call(const ActivationCall& call, Context& context) {
-    measure_activation(call, context, enter_activation(call, context, {}));
+    measure_activation(call, context, enter_activation(call, context));
   }
   void enter_call(const LearntCall& call, Context& context) {
-    Row& row = enter_layer(call, context, name_of(call.parameter, call.name), LayerKind::activation);
+    Row& row = enter_layer(call, context, LayerKind::activation);
     row.record.activation = call.name;
+    if (options_.predict()) row.record.unpredicted = "the activation has a learnt parameter";
   }
   void enter_call(const ANActCall& call, Context& context) {
-    Row& row = enter_activation(call, context, call.alpha, call.custom);
+    Row& row = enter_activation(call, context, call.custom);
     // In training the operator tells them itself.
     if (call.statistics) measure_activation(call, context, row);
   }
+  // A part that is not known may be made of the other one.
   void enter_call(const SumCall& call, Context& context) {
     if (!predicts()) return;
-    for (const auto& part : {call.left, call.right}) {
-      if (has_values(part)) context.origins.push_back(origin(part));
+    const auto left = prediction_.origin(call.left), right = prediction_.origin(call.right);
+    if (left && right) {
+      context.origins = {*left, *right};
+    } else {
+      take(call.left, context);
+      take(call.right, context);
     }
   }
+  // Nothing is read of a tensor that is not known: it may be memory that is yet to be filled.
   void enter_call(const RearrangeCall& call, Context& context) {
-    if (!predicts()) return;
-    if (call.backward) context.input = measurements_.moments(call.input);
-    context.origins.push_back(origin(call.input));
+    take(call.input, context);
+    if (call.backward && !context.origins.empty()) context.input = measurements_.moments(call.input);
   }
 
   void finish(Context& context, const at::RecordFunction& function) {
     if (function.outputs().empty() || !function.outputs()[0].isTensor()) return;
     const at::Tensor output = function.outputs()[0].toTensor();
-    if (!has_values(output)) return;
+    if (!has_values(output)) {
+      if (output.defined() && output.requires_grad()) lose(context);
+      return;
+    }
     if (context.row) measurements_.measure_output(row(context), output);
     const Unseen unseen;
     std::visit([&](const auto& call) { leave_call(call, context, function, output); }, *context.call);
   }
 
+  // Not measured for an input of zeros, which tells nothing.
   static double ratio(const Moments& output, const Moments& input) {
     const double below = spread_of(input).second_moment;
-    return below > 0 ? spread_of(output).second_moment / below : 1;
+    return below > 0 ? spread_of(output).second_moment / below : kNotMeasured;
   }
 
   // The node of a layer, by its measured and its Gaussian map.
@@ -335,6 +411,7 @@ class VarianceProbe::State {
     const auto node = prediction_.add(output, {.inputs = context.origins,
                                                .measured = measured,
                                                .gaussian = gaussian,
+                                               .measured_input = spread_of(context.input).second_moment,
                                                .measured_gradient = measured_gradient});
     if (!row(context).node) row(context).node = node;
   }
@@ -374,7 +451,7 @@ class VarianceProbe::State {
   void leave_call(const LearntCall& call, const Context& context, const at::RecordFunction&, const at::Tensor& output) {
     row(context).record.lambda = call.scale;
     // The theory begins anew behind it, as behind what is not known.
-    for (const auto node : context.origins) prediction_.node(node).leaks |= output.requires_grad();
+    if (output.requires_grad()) lose(context);
   }
   void leave_call(const ANActCall& call, Context& context, const at::RecordFunction& function,
                   const at::Tensor& output) {
@@ -408,12 +485,19 @@ class VarianceProbe::State {
     layer_made(context, output, measured, gaussian == nullptr ? PropagationNode::Map(measured) : *gaussian);
   }
   void leave_call(const SumCall&, const Context& context, const at::RecordFunction&, const at::Tensor& output) {
-    if (context.origins.empty()) return;
+    if (context.origins.size() < 2 || prediction_.correlated(context.origins[0], context.origins[1])) {
+      if (output.requires_grad()) lose(context);
+      return;
+    }
     prediction_.add(output, {.inputs = context.origins, .measured = Sum{}, .gaussian = Sum{}});
   }
   void leave_call(const RearrangeCall& call, const Context& context, const at::RecordFunction&,
                   const at::Tensor& output) {
-    if (context.origins.empty()) return;
+    if (context.origins.empty()) {
+      // Of nothing to do, as in to() of the same type, the tensor itself comes back.
+      if (output.requires_grad() && !output.is_same(call.input)) lose(context);
+      return;
+    }
     if (!call.backward) {
       prediction_.pass_on(output, context.origins.front());
       return;
@@ -427,7 +511,11 @@ class VarianceProbe::State {
     measurements_.complete();
     std::vector<Prediction::Layer> layers;
     for (Row& row : measurements_.rows()) {
-      if (row.node) layers.push_back({.node = *row.node, .record = &row.record});
+      if (row.node) {
+        layers.push_back({.node = *row.node, .record = &row.record, .empty = row.input.count == 0});
+      } else if (options_.predict() && row.record.unpredicted.empty()) {
+        row.record.unpredicted = "it did not run to its end before the step's first backward pass";
+      }
     }
     if (options_.predict()) {
       const Unseen unseen;

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 import anact
 
+torch.set_num_threads(1)
+
 
 def spread(x: Tensor) -> tuple[float, float, float]:
     x = x.detach().double()
@@ -78,6 +80,194 @@ def test_every_layer_is_measured_as_plain_pytorch_has_it() -> None:
     assert rows["second"]["update_ratio"] == pytest.approx(change.item(), rel=1e-4)
     for row in rows.values():
         assert math.isfinite(float(row["predicted_second_moment"]))
+
+
+def by_hand(layer: nn.Module, x: Tensor) -> float:
+    """What the theory says of a linear layer by its definition."""
+    weight, bias = layer.weight.detach(), layer.bias.detach()
+    fan_in = weight[0].numel()
+    square = [t.double().square().mean().item() for t in (weight, x.detach(), bias)]
+    return fan_in * square[0] * square[1] + square[2]
+
+
+def attention(x: Tensor, **options: object) -> Tensor:
+    heads = x.view(7, 9, 2, 16).transpose(1, 2)
+    y = F.scaled_dot_product_attention(heads, heads, heads, **options)
+    return y.transpose(1, 2).reshape(7, 9, 32)
+
+
+BETWEEN = {
+    "attention": (nn.Linear, attention),
+    "causal": (nn.Linear, lambda x: attention(x, is_causal=True)),
+    "masked": (
+        nn.Linear,
+        lambda x: attention(x, attn_mask=torch.full((9, 9), -math.inf).triu(1)),
+    ),
+    "bilinear": (
+        nn.Conv2d,
+        lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
+    ),
+    "nearest": (nn.Conv2d, lambda x: F.interpolate(x, size=(21, 30))),
+    "reflected": (nn.Conv2d, lambda x: F.pad(x, (1, 2, 3, 4), mode="reflect")),
+    "lstm": (nn.Linear, lambda x: nn.LSTM(32, 32, batch_first=True)(x)[0]),
+    "gru": (nn.Linear, lambda x: nn.GRU(32, 32, batch_first=True)(x)[0]),
+    "norm": (nn.Linear, lambda x: F.layer_norm(x, (32,))),
+    "softmax": (nn.Linear, lambda x: 10 * torch.softmax(x, -1)),
+    "no_values": (nn.Linear, lambda x: torch.where(x > 0, x, -math.inf).relu()),
+}
+
+
+@pytest.mark.parametrize("what", BETWEEN)
+def test_predictions_begin_anew_behind_what_is_not_known(what: str) -> None:
+    make, between = BETWEEN[what]
+    torch.manual_seed(0)
+    if make is nn.Linear:
+        first, second, x = nn.Linear(32, 32), nn.Linear(32, 64), torch.randn(7, 9, 32)
+    else:
+        first, second = nn.Conv2d(32, 48, 1), nn.Conv2d(48, 64, 1)
+        x = torch.randn(3, 32, 11, 13)
+    model = nn.ModuleList([first, second])
+    seen = []
+    for _ in range(3):
+        torch.manual_seed(1)
+        with anact.VarianceProbe(model) as probe:
+            a = first(x)
+            # Freed memory that is full of NaN, for kernels that ask for a buffer.
+            [
+                torch.full((a.numel() * n,), math.nan)
+                for n in (1, 2, 4)
+                for _ in "12345678"
+            ]
+            b = between(a)
+            second(b).square().mean().backward()
+        rows = {row["name"]: row for row in probe.records if row["name"] in "01"}
+        assert rows["0"]["predicted_second_moment"] == pytest.approx(
+            by_hand(first, x), rel=1e-5
+        )
+        assert rows["1"]["predicted_second_moment"] == pytest.approx(
+            by_hand(second, b), rel=1e-5
+        )
+        for row in rows.values():
+            assert row["unpredicted"] == ""
+            ratio = float(row["predicted_second_moment"]) / float(
+                row["output_second_moment"]
+            )
+            assert 1 / 1.6 < ratio < 1.6
+        seen.append([row["predicted_second_moment"] for row in rows.values()])
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_an_encoder_layer_is_predicted() -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(64, 4, 128, 0.0, batch_first=True)
+    seen = []
+    for _ in range(3):
+        with anact.VarianceProbe(model) as probe:
+            model(torch.ones(5, 7, 1) * torch.linspace(-2, 2, 64)).sum().backward()
+        seen.append(
+            [(row["name"], row["predicted_second_moment"]) for row in probe.records]
+        )
+    names = ["self_attn", "self_attn.out_proj", "linear1", "linear1/relu", "linear2"]
+    assert [name for name, _ in seen[0]] == names
+    assert seen[0] == seen[1] == seen[2]
+    for row in probe.records:
+        ratio = float(row["predicted_second_moment"]) / float(
+            row["output_second_moment"]
+        )
+        assert 0.4 < ratio < 2.5, row["name"]
+
+
+SIDE = {
+    "zeros": lambda x: torch.zeros_like(x) + x,
+    "empty": lambda x: (torch.empty(0) + torch.empty(0), x)[1],
+    "mask": lambda x: (torch.zeros(4, 4) + torch.full((4, 4), -math.inf), x)[1],
+}
+
+
+@pytest.mark.parametrize("what", SIDE)
+def test_a_tensor_beside_the_network_does_not_mislead(what: str) -> None:
+    predicted = []
+    for before in (lambda x: x, SIDE[what]):
+        torch.manual_seed(0)
+        body = nn.Sequential(nn.Linear(16, 16), anact.NSwish(), nn.Linear(16, 16))
+        with anact.VarianceProbe(body) as probe:
+            body(before(torch.randn(256, 16))).square().mean().backward()
+        predicted.append([row["predicted_second_moment"] for row in probe.records])
+    assert predicted[0] == pytest.approx(predicted[1], rel=1e-6)
+
+
+def test_a_prediction_that_is_missing_says_why(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8), nn.PReLU()])
+    first, second, learnt = model
+    with anact.VarianceProbe(model) as probe:
+        a = first(torch.full((4, 8), math.inf))
+        b = second(a.nan_to_num(1, 1, 1))
+        learnt(b).sum().backward()
+    why = {row["name"]: row["unpredicted"] for row in probe.records}
+    assert why["0"] == "second moment: the input is not finite"
+    assert why["1"] == ""
+    assert why["2"] == "the activation has a learnt parameter"
+    assert probe.records[1]["predicted_second_moment"] == pytest.approx(
+        by_hand(second, torch.ones(8)), rel=1e-5
+    )
+    probe.to_csv(tmp_path / "probe.csv")
+    probe.to_html(tmp_path / "probe.html")
+    with open(tmp_path / "probe.csv", newline="") as file:
+        assert [row["unpredicted"] for row in csv.DictReader(file)] == list(
+            why.values()
+        )
+    for text in ((tmp_path / "probe.html").read_text(), probe.table()):
+        assert "not predicted" in text and "the input is not finite" in text
+
+
+class Functions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 8))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.body(x)))
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ({"include": "body.*"}, ["body.0", "body.1", "body.2", "body.2/relu"]),
+        ({"include": nn.Linear}, ["body.0", "body.2", "head"]),
+        ({"include": ["relu", nn.SiLU]}, ["body.1", "body.2/relu"]),
+        ({"include": lambda path, module: path == "head"}, ["head"]),
+        ({"exclude": ["silu", "*.2"]}, ["body.0", "body.2/relu", "head"]),
+        ({"include": nn.Linear, "exclude": "body.*"}, ["head"]),
+        ({"include": []}, []),
+        ({"include": "*/relu"}, ["body.2/relu"]),
+    ],
+)
+def test_the_chosen_layers(choice: dict[str, object], names: list[str]) -> None:
+    model = Functions()
+    with anact.VarianceProbe(model, **choice) as probe:
+        model(torch.randn(16, 4)).square().sum().backward()
+    assert [row["name"] for row in probe.records] == names
+    for row in probe.records:
+        assert math.isfinite(float(row["predicted_second_moment"]))
+
+
+def test_choices_that_mean_nothing_are_refused() -> None:
+    model = Functions()
+    for choice in ("bdy.*", nn.Conv2d):
+        with pytest.raises(ValueError, match="matches no module; there are 'body'"):
+            anact.VarianceProbe(model, include=choice)
+        with pytest.raises(ValueError, match="exclude .* matches no module"):
+            anact.VarianceProbe(model, exclude=choice)
+    with pytest.raises(TypeError, match="include takes globs"):
+        anact.VarianceProbe(model, include=[3])
+
+    def fails(path: str, module: nn.Module) -> bool:
+        raise KeyError(path)
+
+    with pytest.raises(KeyError):
+        anact.VarianceProbe(model, include=fails)
 
 
 def test_only_the_chosen_steps_and_not_the_evaluation_between() -> None:

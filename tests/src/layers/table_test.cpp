@@ -41,6 +41,14 @@ TEST(LayerTable, LeavesOutWhatNoLayerHas) {
   EXPECT_NE(table.find("update ratio"), std::string::npos);
 }
 
+TEST(LayerTable, SaysWhyAPredictionIsMissing) {
+  auto records = test::network(1, {0}, false);
+  EXPECT_EQ(layer_table(records).find("not predicted"), std::string::npos);
+  records[0].unpredicted = "second moment: the input is empty";
+  EXPECT_NE(layer_table(records).find("| not predicted"), std::string::npos);
+  EXPECT_NE(layer_table(records).find("| second moment: the input is empty |"), std::string::npos);
+}
+
 TEST(LayerTable, OfNoRecordsIsAHeader) {
   const std::string table = layer_table({});
   EXPECT_EQ(table.find("| layer | name "), 0u);

@@ -77,7 +77,8 @@ TEST(LayerColumns, AreTheDocumentedOnesInOrder) {
                                              "predicted_second_moment",
                                              "predicted_gradient",
                                              "gaussian_second_moment",
-                                             "gaussian_gradient"}));
+                                             "gaussian_gradient",
+                                             "unpredicted"}));
   EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), names.size());
 }
 
@@ -120,6 +121,7 @@ TEST(LayerColumns, AreTheMembersTheyAreNamedAfter) {
   record.predicted_gradient = 26;
   record.gaussian_second_moment = 27;
   record.gaussian_gradient = 28;
+  record.unpredicted = "gradient: why";
   const auto get = [&](std::string_view name) { return find(name).get(record); };
   EXPECT_EQ(get("step"), Value(std::int64_t{3}));
   EXPECT_EQ(get("layer"), Value(std::int64_t{4}));
@@ -128,14 +130,15 @@ TEST(LayerColumns, AreTheMembersTheyAreNamedAfter) {
   EXPECT_EQ(get("activation"), Value(std::string("silu")));
   EXPECT_EQ(get("normalized"), Value(true));
   double expected = 0;
-  for (const LayerColumn& column : layer_columns().subspan(6)) {
+  for (const LayerColumn& column : layer_columns().subspan(6, 28)) {
     EXPECT_EQ(column.get(record), Value(++expected)) << column.name;
   }
   EXPECT_EQ(expected, 28);
+  EXPECT_EQ(get("unpredicted"), Value(std::string("gradient: why")));
 }
 
 TEST(LayerColumns, OfADefaultRecordAreNotMeasured) {
-  for (const LayerColumn& column : layer_columns().subspan(6)) {
+  for (const LayerColumn& column : layer_columns().subspan(6, 28)) {
     EXPECT_TRUE(std::isnan(std::get<double>(column.get(LayerRecord{})))) << column.name;
   }
 }

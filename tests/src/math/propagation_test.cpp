@@ -46,6 +46,10 @@ class Network {
     return last();
   }
   [[nodiscard]] std::size_t last() const { return nodes_.empty() ? kNetworkInput : nodes_.size() - 1; }
+  void measured_input(double value) { nodes_.back().measured_input = value; }
+  [[nodiscard]] std::vector<Propagation> run_anew(double second_moment = 1, double gradient = 1) const {
+    return propagate_anew(nodes_, second_moment, gradient);
+  }
   [[nodiscard]] std::vector<Propagation> run(double second_moment = 1, double gradient = 1) const {
     return propagate(nodes_, second_moment, gradient);
   }
@@ -916,6 +920,50 @@ TEST(Lag, OfTheStatisticsAmplifiesWhatAlternates) {
     EXPECT_NEAR(alternating_amplitude(layers, momentum, StatisticsSource::batch), 0, 1e-8) << layers;
     EXPECT_NEAR(alternating_amplitude(layers, momentum, StatisticsSource::previous, Target::input), 1, 1e-6) << layers;
   }
+}
+
+TEST(PropagateAnew, IsPropagateForNumbersThatAreFinite) {
+  Network network;
+  network.add(LinearMap{8, 4, 0.25, 0.1});
+  network.add(plain("silu"));
+  network.add(Sum{}, {0, 1});
+  network.add(BatchNormMap{2, 0.5, 1e-5});
+  network.measured_input(100);
+  const auto expected = network.run(3, 2), found = network.run_anew(3, 2);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].second_moment, expected[i].second_moment);
+    EXPECT_EQ(found[i].gradient, expected[i].gradient);
+    EXPECT_EQ(found[i].input_gradient, expected[i].input_gradient);
+  }
+}
+
+TEST(PropagateAnew, LeavesOutOnlyWhatFollowsFromWhatIsNotFinite) {
+  for (const double bad : {kNaN, kInfinity, -1.0}) {
+    Network network;
+    const auto good = network.add(MeasuredMap{4, 0}, {kNetworkInput});
+    const auto source = network.add(MeasuredMap{bad, 0}, {kNetworkInput});
+    const auto sum = network.add(Sum{}, {good, source});
+    const auto lost = network.add(LinearMap{2, 2, 1, 0}, {sum});
+    const auto anew = network.add(LinearMap{2, 3, 1, 1}, {lost});
+    network.measured_input(5);
+    const auto beside = network.add(LinearMap{2, 2, 1, 0}, {good});
+    const auto last = network.add(Sum{}, {anew, beside});
+    const auto result = network.run_anew(1, 7);
+    for (const auto node : {source, sum, lost}) EXPECT_TRUE(std::isnan(result[node].second_moment)) << node;
+    EXPECT_EQ(result[anew].second_moment, 11);
+    EXPECT_EQ(result[beside].second_moment, 8);
+    EXPECT_EQ(result[last].second_moment, 19);
+    EXPECT_EQ(result[lost].gradient, 21);
+    EXPECT_TRUE(std::isnan(result[sum].gradient));  // by a linear map of which nothing is known
+    EXPECT_THROW((void)network.run(1, 7), std::invalid_argument);
+  }
+}
+
+TEST(PropagateAnew, RefusesWhatIsNoNetwork) {
+  EXPECT_THROW((void)propagate_anew({}, 1, 1), std::invalid_argument);
+  Network network;
+  network.add(MeasuredMap{}, {3});
+  EXPECT_THROW((void)network.run_anew(), std::invalid_argument);
 }
 
 }  // namespace

@@ -924,6 +924,275 @@ TEST(Probe, LivesWithEmptyBatchesAndWithNumbersThatAreNotFinite) {
   EXPECT_TRUE(std::isfinite(probe.records()[6].predicted_second_moment));
 }
 
+// Freed memory that is full of NaN, for kernels that ask for a buffer.
+void dirty_memory(std::initializer_list<std::int64_t> sizes) {
+  for (const auto size : sizes) {
+    std::vector<torch::Tensor> tensors;
+    for (int i = 0; i < 16; ++i) tensors.push_back(torch::full({size}, std::nan("")));
+  }
+}
+
+// What the theory says of a linear layer (or a convolution of one tap) by its own definition, without the probe.
+double linear_by_hand(const torch::nn::Module& layer, const torch::Tensor& input) {
+  const auto parameters = layer.named_parameters();
+  const auto weight = parameters["weight"];
+  // LibTorch's function adds the bias to anything but a matrix by itself, behind the layer.
+  const bool biased = weight.dim() > 2 || input.dim() == 2;
+  return static_cast<double>(weight.size(1)) * mean_square(weight) * mean_square(input) +
+         (biased ? mean_square(parameters["bias"]) : 0);
+}
+
+// A layer, something that the theory does not know, and another layer. Repeats tell the same; both are predicted as
+// from their own inputs.
+void expect_anew(const std::string& what, const torch::nn::AnyModule& first, const Function& between,
+                 const torch::nn::AnyModule& second, const torch::Tensor& x) {
+  torch::nn::Sequential net;
+  net->push_back(first);
+  net->push_back(second);
+  std::vector<LayerRecord> once;
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    VarianceProbe probe(*net);
+    auto layer = net->begin();
+    const torch::Tensor a = layer->forward(x);
+    dirty_memory({a.numel(), 2 * a.numel(), 4 * a.numel()});
+    const torch::Tensor b = between(a);
+    const torch::Tensor c = (++layer)->forward(b);
+    c.square().sum().backward();
+    probe.finish();
+    const auto records = probe.take_records();
+    ASSERT_EQ(records.size(), 2U) << what;
+    expect_near(records[0].predicted_second_moment, linear_by_hand(*first.ptr(), x), 1e-5, what);
+    expect_near(records[1].predicted_second_moment, linear_by_hand(*second.ptr(), b), 1e-5, what);
+    for (const auto& record : records) {
+      EXPECT_NEAR(std::log(record.predicted_second_moment / record.output.second_moment), 0, std::log(1.5))
+          << what << ' ' << record.name;
+      EXPECT_EQ(record.predicted_second_moment, record.gaussian_second_moment) << what;
+    }
+    EXPECT_EQ(records[0].unpredicted, "") << what;
+    EXPECT_EQ(records[1].unpredicted, "") << what;
+    if (repeat == 0) once = records;
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      EXPECT_EQ(records[i].predicted_second_moment, once[i].predicted_second_moment) << what;
+      if (i > 0) {
+        EXPECT_EQ(records[i].predicted_gradient, once[i].predicted_gradient) << what;
+      }
+    }
+  }
+}
+
+TEST(Probe, ReadsNoMemoryThatAKernelHasYetToFill) {
+  torch::manual_seed(40);
+  const auto linear = [](std::int64_t in, std::int64_t out) {
+    return torch::nn::AnyModule(torch::nn::Linear(in, out));
+  };
+  const auto conv = [](std::int64_t in, std::int64_t out) {
+    return torch::nn::AnyModule(torch::nn::Conv2d(in, out, 1));
+  };
+  for (const bool causal : {false, true}) {
+    const auto attention = [&](const torch::Tensor& t) {
+      const auto heads = t.view({7, 9, 2, 16}).transpose(1, 2);
+      return at::scaled_dot_product_attention(heads, heads, heads, {}, 0, causal).transpose(1, 2).reshape({7, 9, 32});
+    };
+    expect_anew("attention", linear(32, 32), attention, linear(32, 64), torch::randn({7, 9, 32}));
+  }
+  const auto masked = [](const torch::Tensor& t) {
+    const auto mask = torch::full({9, 9}, -std::numeric_limits<float>::infinity()).triu(1) + torch::zeros({9, 9});
+    return at::scaled_dot_product_attention(t, t, t, mask);
+  };
+  expect_anew("attention with a mask", linear(32, 32), masked, linear(32, 64), torch::randn({7, 9, 32}));
+  const auto image = torch::randn({3, 32, 11, 13});
+  expect_anew(
+      "bilinear", conv(32, 64),
+      [](const torch::Tensor& t) {
+        return at::upsample_bilinear2d(t, {21, 30}, false);
+      },
+      conv(64, 48), image);
+  expect_anew(
+      "nearest", conv(32, 64),
+      [](const torch::Tensor& t) {
+        return at::upsample_nearest2d(t, {22, 26});
+      },
+      conv(64, 48), image);
+  // Is a clone within, and then no longer.
+  expect_anew(
+      "masked_fill", linear(32, 64), [](const torch::Tensor& t) { return t.masked_fill(t > 0, 3); }, linear(64, 64),
+      torch::randn({33, 32}));
+  expect_anew(
+      "cumsum", linear(32, 64), [](const torch::Tensor& t) { return t.cumsum(0); }, linear(64, 64),
+      torch::randn({33, 32}));
+  for (const bool gated : {false, true}) {
+    auto lstm = torch::nn::LSTM(torch::nn::LSTMOptions(64, 64).batch_first(true));
+    auto gru = torch::nn::GRU(torch::nn::GRUOptions(64, 64).batch_first(true));
+    const auto recurrent = [&](const torch::Tensor& t) {
+      return gated ? std::get<0>(gru->forward(t)) : std::get<0>(lstm->forward(t));
+    };
+    expect_anew(gated ? "gru" : "lstm", linear(32, 64), recurrent, linear(64, 64), torch::randn({7, 9, 32}));
+  }
+}
+
+TEST(Probe, PredictsThroughPoolingWithPadding) {
+  torch::manual_seed(41);
+  const auto x = torch::randn({8, 32, 13, 13});
+  for (const bool average : {false, true}) {
+    torch::nn::Sequential net(torch::nn::Conv2d(32, 64, 1), torch::nn::Conv2d(64, 48, 1));
+    VarianceProbe probe(*net);
+    const auto a = net->ptr<torch::nn::Conv2dImpl>(0)->forward(x);
+    const auto b = average ? torch::avg_pool2d(a, 3, 2, 1) : torch::max_pool2d(a, 3, 2, 1);
+    const auto c = net->ptr<torch::nn::Conv2dImpl>(1)->forward(b);
+    c.backward(torch::randn_like(c));
+    probe.finish();
+    const auto& record = probe.records().at(1);
+    EXPECT_EQ(record.unpredicted, "");
+    // By way of the first layer's prediction, which differs from what it emits.
+    EXPECT_NEAR(std::log(record.predicted_second_moment / record.output.second_moment), 0, std::log(1.3));
+    EXPECT_NEAR(std::log(record.predicted_gradient / record.input_gradient.second_moment), 0, std::log(1.3));
+  }
+}
+
+// Whatever stands beside the network is its own business.
+TEST(Probe, IsNotMisledByTensorsBesideTheNetwork) {
+  const double kInf = std::numeric_limits<double>::infinity();
+  const std::map<std::string, Function> befores{{"nothing", [](const auto& x) { return x; }},
+                                                {"zeros + x", [](const auto& x) { return torch::zeros_like(x) + x; }},
+                                                {"an empty sum",
+                                                 [](const auto& x) {
+                                                   (void)(torch::zeros({0}) + torch::zeros({0}));
+                                                   return x;
+                                                 }},
+                                                {"a mask",
+                                                 [&](const auto& x) {
+                                                   (void)(torch::zeros({4, 4}) + torch::full({4, 4}, -kInf).triu(1));
+                                                   return x;
+                                                 }},
+                                                {"memory without values", [](const auto& x) {
+                                                   dirty_memory({x.numel()});
+                                                   auto buffer = torch::empty_like(x);
+                                                   buffer.slice(0, 0, 8).copy_(x.slice(0, 0, 8));
+                                                   buffer.slice(0, 8).copy_(x.slice(0, 8));
+                                                   return buffer;
+                                                 }}};
+  std::map<std::string, double> expected;
+  for (const auto& [what, before] : befores) {
+    torch::manual_seed(42);
+    torch::nn::Sequential net(torch::nn::Linear(64, 64), ANAct("silu"), torch::nn::Linear(64, 64));
+    const auto x = torch::randn({256, 64});
+    VarianceProbe probe(*net);
+    net->forward(before(x)).square().mean().backward();
+    probe.finish();
+    for (const auto& record : probe.records()) {
+      EXPECT_NEAR(std::log(record.predicted_second_moment / record.output.second_moment), 0, std::log(1.2)) << what;
+      EXPECT_EQ(record.unpredicted, "") << what;
+      const auto [first, fresh] = expected.emplace(record.name, record.predicted_second_moment);
+      expect_near(record.predicted_second_moment, first->second, 1e-6, what + " " + record.name);
+    }
+  }
+}
+
+TEST(Probe, BeginsAnewWhereSomethingIsNotFinite) {
+  torch::manual_seed(43);
+  torch::nn::Sequential net(torch::nn::Linear(64, 64), torch::nn::Linear(64, 64), torch::nn::Linear(64, 64));
+  const auto layer = [&](std::size_t i, const torch::Tensor& t) {
+    return net->ptr<torch::nn::LinearImpl>(i)->forward(t);
+  };
+  const auto inf = torch::full({32, 64}, std::numeric_limits<float>::infinity());
+  VarianceProbe probe(*net);
+  const auto x = torch::randn({32, 64});
+  const auto a = layer(0, x);
+  const auto b = layer(1, a + inf);  // by a sum of which one part is known
+  const auto c = b.nan_to_num(1, 1, 1);
+  const auto y = layer(2, c);
+  y.square().sum().backward();
+  probe.finish();
+  const auto& records = probe.records();
+  expect_near(records[0].predicted_second_moment, linear_by_hand(*net->ptr(0), x), 1e-5, "before");
+  EXPECT_TRUE(std::isnan(records[1].predicted_second_moment));
+  EXPECT_EQ(records[1].unpredicted.rfind("second moment: the input is not finite", 0), 0U) << records[1].unpredicted;
+  expect_near(records[2].predicted_second_moment, linear_by_hand(*net->ptr(2), c), 1e-5, "behind");
+  EXPECT_EQ(records[2].unpredicted, "");
+}
+
+TEST(Probe, SaysWhyThereIsNoPrediction) {
+  torch::manual_seed(44);
+  torch::nn::Sequential net(torch::nn::Linear(16, 16), torch::nn::Linear(16, 16), torch::nn::PReLU());
+  const auto layer = [&](std::size_t i, const torch::Tensor& t) {
+    return net->ptr<torch::nn::LinearImpl>(i)->forward(t);
+  };
+  const auto run = [&](const std::function<torch::Tensor()>& forward) {
+    VarianceProbe probe(*net);
+    forward().square().sum().backward();
+    probe.finish();
+    return by_name(probe.take_records());
+  };
+  const auto x = torch::randn({8, 16});
+  auto records = run([&] { return layer(1, torch::sigmoid(torch::zeros({8, 16}).requires_grad_())); });
+  const auto& zero = records.begin()->second.kind == LayerKind::activation ? records.begin()->second
+                                                                           : std::next(records.begin())->second;
+  EXPECT_EQ(zero.unpredicted, "second moment: the input is 0, which tells no gain");
+  EXPECT_NEAR(zero.gaussian_second_moment, 0.25, 1e-12);
+  expect_near(records.at("1").predicted_second_moment, linear_by_hand(*net->ptr(1), torch::full({8, 16}, 0.5)), 1e-5,
+              "");
+
+  records = run([&] { return layer(0, torch::zeros({0, 16})); });
+  EXPECT_EQ(records.at("0").unpredicted, "second moment: the input is empty");
+
+  records = run([&] { return net->ptr<torch::nn::PReLUImpl>(2)->forward(layer(0, x)); });
+  EXPECT_EQ(records.at("2").unpredicted, "the activation has a learnt parameter");
+  EXPECT_EQ(records.at("0").unpredicted, "");
+
+  // What comes back by the sine is not told, though it came before the theory began there.
+  for (const bool before : {true, false}) {
+    records = run([&] {
+      const auto h = (x.clone().requires_grad_() * 2).exp();
+      const auto sine = before ? h.view({4, 32}).sin() : torch::Tensor();
+      const auto y = layer(0, h);
+      return y + (before ? sine : h.sin()).view({8, 16});
+    });
+    EXPECT_TRUE(std::isnan(records.at("0").predicted_gradient));
+    EXPECT_EQ(records.at("0").unpredicted, "gradient: the theory does not follow all of it to the last layer");
+  }
+  VarianceProbe unasked(*net, VarianceProbeOptions().predict(false));
+  layer(0, x).sum().backward();
+  unasked.finish();
+  EXPECT_EQ(unasked.records().at(0).unpredicted, "");
+}
+
+// Twice the same values do not add up as uncorrelated ones do.
+TEST(Probe, DoesNotTakeATensorAndItsCopyForUncorrelated) {
+  torch::nn::Sequential net(torch::nn::Linear(16, 16), torch::nn::Linear(16, 16));
+  const std::vector<Function> sums{
+      [](const auto& t) { return t + t.clone(); }, [](const auto& t) { return t + 0.5 * t; },
+      [](const auto& t) { return torch::relu(t) + t; }, [](const auto& t) { return t.sin() + t; },
+      [](const auto& t) { return t.view(torch::kInt).view(torch::kFloat) + t; }};
+  for (const auto& sum : sums) {
+    VarianceProbe probe(*net);
+    const auto a = net->ptr<torch::nn::LinearImpl>(0)->forward(torch::randn({32, 16}).requires_grad_());
+    const auto b = sum(a);
+    net->ptr<torch::nn::LinearImpl>(1)->forward(b).square().sum().backward();
+    probe.finish();
+    const auto records = by_name(probe.records());
+    expect_near(records.at("1").predicted_second_moment, linear_by_hand(*net->ptr(1), b), 1e-5, "the sum");
+    EXPECT_TRUE(std::isnan(records.at("0").predicted_gradient));
+  }
+}
+
+TEST(Probe, MeasuresTheChosenLayersOnly) {
+  torch::manual_seed(45);
+  torch::nn::Sequential net(torch::nn::Linear(16, 32), torch::nn::ReLU(), torch::nn::Linear(32, 32), torch::nn::SiLU(),
+                            torch::nn::Linear(32, 4));
+  std::vector<std::pair<std::string, std::string>> asked;
+  VarianceProbe probe(*net, VarianceProbeOptions().choose([&](const std::string& name, const std::string& activation) {
+    asked.emplace_back(name, activation);
+    return name == "2" || activation == "silu";
+  }));
+  const auto x = torch::randn({8, 16});
+  const auto h = torch::relu(net->ptr<torch::nn::LinearImpl>(0)->forward(x));
+  net->forward(x).square().sum().backward();
+  probe.finish();
+  EXPECT_EQ(names(probe.records()), (std::vector<std::string>{"2", "2/silu"}));
+  EXPECT_EQ(asked.at(3), (std::pair<std::string, std::string>{"0/relu", "relu"}));
+  expect_near(probe.records()[0].predicted_second_moment, linear_by_hand(*net->ptr(2), h), 1e-5, "anew");
+}
+
 // The theory against draws of whole networks: of the averages over the draws, since one draw has its own luck.
 
 // Of one column over the draws, and of its prediction.
