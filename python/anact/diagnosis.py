@@ -24,7 +24,7 @@ from anact._preservation import preserved
 from anact._verdict import Problem, judge
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]
+    import pandas
 
 _SEED = 0x5EED
 
