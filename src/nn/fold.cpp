@@ -282,6 +282,9 @@ class Folder {
       if (!layer) {
         return quoted(next.path) + " follows, a " + next.module->name() + "; expected a Linear or a Conv1d, 2d or 3d";
       }
+      if (!layer->weight.is_floating_point() || layer->weight.is_meta()) {
+        return quoted(next.path) + " has weights that cannot be scaled, of type " + layer->weight.toString();
+      }
       if (places_.at(next.module.get()) > 1) return quoted(next.path) + " stands in several places";
       if (layer->pads_with_zeros && map.offset != 0) {
         return quoted(next.path) + " pads with zeros, but the map has an offset";

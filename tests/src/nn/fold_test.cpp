@@ -211,6 +211,20 @@ TEST(Fold, NoOffsetNeedsNoBias) {
   EXPECT_FALSE(net[1]->as<Linear>()->bias.defined());
 }
 
+// Half of the work is done when the second layer would be scaled.
+TEST(Fold, WeightsThatCannotBeScaledAreKeptAndNamed) {
+  auto odd = Linear(4, 4);
+  odd->weight = torch::ones({4, 4}, torch::kChar);
+  Sequential net(ANAct(ANActOptions("silu")), Linear(4, 4), ANAct(ANActOptions("silu")), odd);
+  net->eval();
+  const auto folding = fold(*net);
+  EXPECT_EQ(folding.merged, (Pairs{{"0", "1"}}));
+  ASSERT_EQ(folding.kept.size(), 1U);
+  EXPECT_EQ(folding.kept[0].first, "2");
+  EXPECT_EQ(folding.kept[0].second, "\"3\" has weights that cannot be scaled, of type CPUCharType");
+  EXPECT_TRUE(torch::equal(odd->weight, torch::ones({4, 4}, torch::kChar)));
+}
+
 TEST(Fold, ZeroPaddingIsExactOnlyWithoutAnOffset) {
   using Options = std::pair<std::string, Conv2dOptions>;
   const std::vector<Options> padded{{"number", Conv2dOptions(4, 5, 3).padding(1)},
