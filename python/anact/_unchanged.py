@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +18,8 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """Restores the model and the random state at the end, also after an error.
 
     Of each module: its attributes, what its lists and dictionaries hold, and the values
-    of its tensors, bit for bit. The random state is that of Python, of the CPU, and of
-    CUDA's devices where CUDA is in use.
+    of its tensors, bit for bit. The random state is that of Python, of NumPy if it is
+    imported, of the CPU, and of CUDA's devices where CUDA is in use.
 
     Raises:
         ValueError: for lazy parameters, which a run would give a shape for good.
@@ -46,11 +47,15 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 def _random_state() -> Callable[[], None]:
     python, cpu = random.getstate(), torch.get_rng_state()
+    numpy = sys.modules.get("numpy")
+    legacy = numpy.random.get_state() if numpy else None
     used = torch.cuda.is_initialized()
     cuda = torch.cuda.get_rng_state_all() if used else []
 
     def restore() -> None:
         random.setstate(python)
+        if numpy:
+            numpy.random.set_state(legacy)
         torch.set_rng_state(cpu)
         if cuda:
             torch.cuda.set_rng_state_all(cuda)

@@ -6,6 +6,7 @@ import inspect
 import random
 from dataclasses import dataclass
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -690,7 +691,7 @@ class Busy(nn.Module):
         self.seen = self.seen * 2
         self.unregistered += torch.rand(2, generator=self.generator)
         self.history.append(x)
-        self.calls += random.randint(1, 9)
+        self.calls += random.randint(1, 9) + numpy.random.randint(9)
         self.cache = x
         self.eval()
         self.lin.weight.requires_grad_(False)
@@ -716,6 +717,7 @@ def state(model):
         model.generator.get_state().numpy().tobytes(),
         torch.get_rng_state().numpy().tobytes(),
         random.getstate(),
+        [str(part) for part in numpy.random.get_state()],
         list(model.history),
         [type(m) for m in model.modules()],
     )
