@@ -244,10 +244,16 @@ _NAMES = {
 }
 # Functions within an activation that multiplies its own input by them.
 _PARTS = _words("erf clamp clip")
+# Which activations those and others are part of, the likelier first.
 _SELF_GATED = {
-    name: plain(name)
-    for name in ("silu", "gelu", "gelu(approximate=tanh)", "hardswish", "mish")
+    "sigmoid": ("silu", "gelu(approximate=tanh)"),
+    "tanh": ("gelu(approximate=tanh)", "mish"),
+    "erf": ("gelu",),
+    **dict.fromkeys(
+        ("hardsigmoid", "relu6", "hardtanh", "clamp", "clip"), ("hardswish",)
+    ),
 }
+_WHOLE = {name: plain(name) for names in _SELF_GATED.values() for name in names}
 _BETWEEN_0_AND_1 = _words("sigmoid hardsigmoid softmax")
 
 
@@ -762,25 +768,28 @@ class _Recorder(TorchFunctionMode):
         parts = [
             r
             for r in self._info(one).results | self._info(other).results
-            if r.activation.split("(")[0]
-            in ("sigmoid", "hardsigmoid", "tanh", "relu6", "hardtanh", *_PARTS)
+            if r.activation.split("(")[0] in _SELF_GATED
         ]
         if not parts:
             return ""
-        distances = {
-            name: min(
-                _distance(product, module, x) for x in self._multiples(one, other)
-            )
-            for name, module in _SELF_GATED.items()
-        }
-        name = min(distances, key=distances.__getitem__)
-        if distances[name] > max(1e-5, 2 * torch.finfo(product.dtype).eps):
-            return ""
-        for part in parts:
-            assert part.input is not None
-            for inner in (part, *self._info(part.input).results):
-                inner.hidden = inner.hidden or not inner.placed
-        return name
+        names = [n for r in parts for n in _SELF_GATED[r.activation.split("(")[0]]]
+        tolerance = max(1e-5, 2 * torch.finfo(product.dtype).eps)
+        for name in names:
+            for x in self._multiples(one, other):
+                if _distance(product, _WHOLE[name], x) > tolerance:
+                    continue
+                # Of a small signal every smooth gate makes nearly a multiple: there the
+                # gate's own input must tell.
+                if _distance(product, lambda x: x, x) < 10 * tolerance and not any(
+                    _is_affine(part.input, x, tolerance) for part in parts
+                ):
+                    continue
+                for part in parts:
+                    assert part.input is not None
+                    for inner in (part, *self._info(part.input).results):
+                        inner.hidden = inner.hidden or not inner.placed
+                return name
+        return ""
 
     def _multiples(self, *tensors: Tensor) -> Iterator[Tensor]:
         for tensor in tensors:
@@ -838,3 +847,13 @@ def _distance(product: Tensor, module: Callable[[Tensor], Tensor], x: Tensor) ->
     return (
         distance.item() if bool(factor > 0) and bool(distance.isfinite()) else math.inf
     )
+
+
+def _is_affine(y: Tensor | None, x: Tensor, tolerance: float) -> bool:
+    """Whether y = a + b·x, element by element."""
+    if y is None or y.shape != x.shape:
+        return False
+    x, y = x.double(), y.double()
+    dx, dy = x - x.mean(), y - y.mean()
+    residual = dy - (dx * dy).sum() / (dx * dx).sum() * dx
+    return bool(residual.abs().max() <= tolerance * y.abs().max())

@@ -377,6 +377,28 @@ def test_self_gating_is_one_activation(function, activation, dtype):
     assert [(c.activation, c.use) for c in conversion.functional] == [(activation, "")]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("forward", "count"),
+    [
+        (lambda m, x: x * m.gate(m.b(x)), 0),
+        (lambda m, x: x * m.gate(m.b(x.mean(0, keepdim=True))), 0),
+        (lambda m, x: x * m.gate(m.b(x).mean(1, keepdim=True)), 0),
+        (lambda m, x: x * m.gate(x), 1),
+    ],
+)
+@pytest.mark.parametrize("gate", [nn.Sigmoid(), nn.Hardsigmoid()])
+def test_a_small_signal_is_not_taken_for_its_own_gate(forward, count, gate, dtype):
+    """x·σ(Wx) with a small x is nearly x/2, and so is x·σ(x)."""
+    model = Of(lambda m, x: m.c(forward(m, m.a(1e-6 * x))), gate=gate)
+    nn.init.zeros_(model.a.bias)
+    nn.init.zeros_(model.b.bias)
+    conversion = convert(model.to(dtype), x(33).to(dtype))
+    assert [(c.path, c.reason) for c in conversion.left] == [("gate", "gate")]
+    whole = "silu" if isinstance(gate, nn.Sigmoid) else "hardswish"
+    assert [c.activation for c in conversion.functional] == [whole] * count
+
+
 def test_self_gating_in_half_precision():
     model = Of(lambda m, x: m.b(swish(3 * m.a(x)))).bfloat16()
     conversion = convert(model, x(33).bfloat16())
