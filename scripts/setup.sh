@@ -109,12 +109,12 @@ install_python() {
   say "installing $(pinned numpy), $(pinned ruff), $(pinned scikit-learn) (its digits) and what the tests need into $venv"
   pip_install "$(pinned numpy)" "$(pinned ruff)" "$(pinned pytest)" "$(pinned pillow)" "$(pinned safetensors)" \
     "$(pinned tensorboard)"
+  # Their dependencies are large, and what is used of them needs none.
+  pip_install --no-deps "$(pinned scikit-learn)" "$(pinned torchvision)"
   if [[ -z $torch_choice ]]; then
     say "installing what the Python package is tested with into $venv: 0.2 GB"
     pip_install --requirement requirements-tests.txt
   fi
-  # Their dependencies are large, and what is used of them needs none.
-  pip_install --no-deps "$(pinned scikit-learn)" "$(pinned torchvision)"
   rm "$venv/anact-setup-running"
 }
 
