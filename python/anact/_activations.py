@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from anact import _C
+from anact._recognition import recognize
 
 
 class _Row(NamedTuple):
@@ -31,21 +32,8 @@ _ROWS = [
 ]
 _BY_NAME = {row.name: row for row in _ROWS}
 _WITHOUT_NORMALIZED_FORM = (nn.PReLU, nn.RReLU, nn.GLU, nn.Hardshrink, nn.Threshold)
-
-# By name: transformers is never imported for it.
-_TRANSFORMERS = "transformers.activations"
-_TRANSFORMERS_CLASSES = {
-    "GELUActivation": "gelu",
-    "GELUTanh": "gelu(approximate=tanh)",
-    "PytorchGELUTanh": "gelu(approximate=tanh)",
-    "NewGELUActivation": "gelu(approximate=tanh)",
-    "FastGELUActivation": "gelu(approximate=tanh)",
-    "AccurateGELUActivation": "gelu(approximate=tanh)",
-    "SiLUActivation": "silu",
-    "MishActivation": "mish",
-    "ReLUSquaredActivation": "relu2",
-    "LinearActivation": "identity",
-}
+# Files of other packages that hold activations, and nothing else.
+_ACTIVATIONS_ONLY = ("transformers.activations",)
 
 
 def _functions() -> dict[Any, str]:
@@ -81,8 +69,8 @@ def text_of(name: str, values: dict[str, Any]) -> str | None:
 def activation_of(module: nn.Module) -> str | None:
     """The catalogue's text of a module, or None if it is no activation of the catalogue.
 
-    Known are the modules of torch.nn, subclasses that do not override ``forward``, and
-    those of Hugging Face's transformers.
+    Known are the modules of torch.nn and subclasses that do not override ``forward``,
+    and those of any other package by what they compute; see :func:`recognize`.
 
     >>> activation_of(nn.LeakyReLU(0.2))
     'leaky_relu(negative_slope=0.2)'
@@ -92,10 +80,6 @@ def activation_of(module: nn.Module) -> str | None:
     if isinstance(module, fx.GraphModule):
         return _names_of_code().get(module.code)
     forward = type(module).forward
-    for base in type(module).__mro__:
-        name = _TRANSFORMERS_CLASSES.get(base.__name__)
-        if base.__module__ == _TRANSFORMERS and name is not None:
-            return name if forward is vars(base).get("forward") else None
     if isinstance(module, nn.ReLU6) and (module.min_val, module.max_val) != (0, 6):
         candidates = [_BY_NAME["hardtanh"]]
     else:
@@ -109,14 +93,18 @@ def activation_of(module: nn.Module) -> str | None:
             return text_of(
                 row.name, {key: getattr(module, key) for key in row.parameters}
             )
-    return None
+    found = recognize(module, plain)
+    return found.name if found else None
 
 
 def lacks_normalized_form(module: nn.Module) -> bool:
     """Whether the module is an activation, but not one of the catalogue."""
     known = (*(row.module for row in _ROWS), *_WITHOUT_NORMALIZED_FORM)
-    foreign = any(base.__module__ == _TRANSFORMERS for base in type(module).__mro__)
-    return (foreign or isinstance(module, known)) and activation_of(module) is None
+    of_file = any(base.__module__ in _ACTIVATIONS_ONLY for base in type(module).__mro__)
+    if of_file or isinstance(module, known):
+        return activation_of(module) is None
+    found = recognize(module, plain)
+    return found is not None and found.name is None
 
 
 def function_name(function: object) -> str | None:

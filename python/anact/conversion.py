@@ -220,7 +220,7 @@ def convert_activations(
 ) -> Conversion:
     """Replaces every activation in a model by an ANAct of the same activation.
 
-    Modules of torch.nn and of Hugging Face's transformers are known, and attributes
+    Modules of torch.nn are known by class, others by what they compute, and attributes
     that hold a function, as ``nn.TransformerEncoderLayer.activation`` may. Each ANAct is
     on the device and of the type of its parent's parameters, and trains or evaluates as
     the module did. An activation that stands in several places becomes an ANAct of its
