@@ -30,6 +30,7 @@ from anact._summary import ActivationSummary as ActivationSummary
 from anact._summary import Summary as Summary
 from anact._summary import summary as summary
 from anact._verdict import Problem as Problem
+from anact.calibration import calibrate as calibrate
 from anact.conversion import Conversion as Conversion
 from anact.conversion import convert_activations as convert_activations
 from anact.conversion import revert_activations as revert_activations

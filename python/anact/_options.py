@@ -23,8 +23,8 @@ class ANActOptions(OptionFields):
         activation: a name of the catalogue, with parameters if they are not PyTorch's
             defaults: ``"silu"``, ``"elu(alpha=0.5)"``, ``"gelu(approximate=tanh)"``.
             It is kept in the form in which the catalogue writes it. PyTorch's own modules
-            and functions are the catalogue's too, ``nn.SiLU()`` or ``F.silu``. Or a
-            function of your own: given a float32 or float64 tensor of any shape, which it
+            and functions are the catalogue's too, ``nn.SiLU()`` or ``F.silu``, and so are
+            modules of other packages that compute the same. Or a function of your own: given a float32 or float64 tensor of any shape, which it
             must not change, it returns f of every element. It runs in plain PyTorch,
             slower than the catalogue; the module can be pickled if the function can.
         derivative: f′ of a function of your own, as a function of the same kind; by

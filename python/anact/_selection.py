@@ -47,10 +47,10 @@ def select(
         TypeError: for a selector of another type.
     """
     included = (
-        candidates if include is None else _matching(candidates, include, "include")
+        candidates if include is None else matching(candidates, include, "include")
     )
     left = {id(c) for c in included}
-    left -= {id(c) for c in _matching(candidates, exclude or [], "exclude")}
+    left -= {id(c) for c in matching(candidates, exclude or [], "exclude")}
     return [c for c in candidates if id(c) in left]
 
 
@@ -87,9 +87,10 @@ def activation_name(selector: Selector) -> str | None:
         return None
 
 
-def _matching(
+def matching(
     candidates: list[Candidate], selectors: list[Selector], argument: str
 ) -> list[Candidate]:
+    """The candidates that selectors match; each of those must match some."""
     matched = []
     for selector in selectors:
         hits = [c for c in candidates if _matches(c, selector, argument)]

@@ -70,6 +70,8 @@ class Ran:
     placed: bool
     # Not reported: it is no activation, or a part of one
     hidden: bool = False
+    # The calls that it is made of
+    parts: list[Ran] = field(default_factory=list)
     # "gate", "output" and "softmax", each with where
     uses: dict[str, Site | None] = field(default_factory=dict)
     # Where the input is used again although the activation has changed it
@@ -78,7 +80,7 @@ class Ran:
 
 @dataclass
 class Trace:
-    """The activations that ran."""
+    """The activations that ran; among the functions also those that are hidden."""
 
     at_places: dict[tuple[int, str], list[Ran]]
     functions: list[Ran]
@@ -86,6 +88,13 @@ class Trace:
     def at(self, place: Place) -> list[Ran]:
         """The calls of what a place holds."""
         return self.at_places.get(_key(place), [])
+
+    def move(self, calls: list[tuple[Place, Ran]]) -> None:
+        """Counts calls of functions as calls of what some places are to hold."""
+        for place, ran in calls:
+            self.at_places.setdefault(_key(place), []).append(ran)
+        gone = {id(ran) for _, ran in calls}
+        self.functions = [ran for ran in self.functions if id(ran) not in gone]
 
 
 def trace(model: nn.Module, found: list[Place], example: object) -> Trace:
@@ -100,17 +109,7 @@ def trace(model: nn.Module, found: list[Place], example: object) -> Trace:
         ValueError: for a model with lazy parameters. Whatever the model raises is passed
             on.
     """
-    example = pytree.tree_map_only(Tensor, lambda t: t.detach().clone(), example)
-    arguments: tuple[Any, ...] = ()
-    named: dict[str, Any] = {}
-    if isinstance(example, Mapping):
-        # Of a class of its own, a mapping is no container to tree_map.
-        named = {
-            key: value.detach().clone() if isinstance(value, Tensor) else value
-            for key, value in example.items()
-        }
-    else:
-        arguments = example if isinstance(example, tuple) else (example,)
+    arguments, named = arguments_of(example)
     with unchanged(model), torch.no_grad(), torch.compiler.set_stance("force_eager"):
         model, places = _stand_ins(model, found)
         recorder = _Recorder(model, places)
@@ -120,7 +119,19 @@ def trace(model: nn.Module, found: list[Place], example: object) -> Trace:
             warnings.filterwarnings("ignore", message="Using `torch.compile")
             output = model(*arguments, **named)
         recorder.end(output)
-    return Trace(recorder.at_places, [r for r in recorder.functions if not r.hidden])
+    return Trace(recorder.at_places, recorder.functions)
+
+
+def arguments_of(example: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Copies of an example's tensors, as a model's arguments and those by name."""
+    example = pytree.tree_map_only(Tensor, lambda t: t.detach().clone(), example)
+    if isinstance(example, Mapping):
+        # Of a class of its own, a mapping is no container to tree_map.
+        return (), {
+            key: value.detach().clone() if isinstance(value, Tensor) else value
+            for key, value in example.items()
+        }
+    return (example if isinstance(example, tuple) else (example,)), {}
 
 
 def _key(place: Place) -> tuple[int, str]:
@@ -364,7 +375,7 @@ _SKIPPED = tuple(
 )
 
 
-def _frame() -> FrameType | None:
+def model_frame() -> FrameType | None:
     """The model's innermost call in code that is not of PyTorch or of this package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_SKIPPED):
@@ -478,9 +489,15 @@ class _Recorder(TorchFunctionMode):
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         if not self.busy:
-            self.calls.append(_Call(module, _is_unit(module)))
+            # What a module is may be found by running it.
+            with self._undisturbed():
+                unit = _is_unit(module)
+            self.calls.append(_Call(module, unit))
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    def _leave(
+        self, module: nn.Module, args: Any, kwargs: Any, output: Any = None
+    ) -> Any:
+        # PyTorch passes no keywords after an error.
         while self.calls and not self.busy:
             call = self.calls.pop()
             if call.called is module:
@@ -491,8 +508,8 @@ class _Recorder(TorchFunctionMode):
             return None
         if not isinstance(output, Tensor):
             return None
-        name = activation_of(module) or type(module).__qualname__
         with self._undisturbed():
+            name = activation_of(module) or type(module).__qualname__
             return self._ran(name, call, next(_arguments((args, kwargs)), None), output)
 
     def call_function(self, held: _PlacedFunction, args: Any, kwargs: Any) -> Any:
@@ -562,7 +579,7 @@ class _Recorder(TorchFunctionMode):
         modules = [c.called for c in self.calls if id(c.called) in self.paths]
         module = modules[-1] if modules else self.root
         path, kind = self.paths[id(module)], type(module).__qualname__
-        frame = _frame()
+        frame = model_frame()
         if frame is None:
             return Site(path, kind, "", 0, "")
         text = _text(frame.f_code, frame.f_lasti, frame.f_lineno)
@@ -724,9 +741,10 @@ class _Recorder(TorchFunctionMode):
                     self._product(name, one, other)
             if len(operands) == 2 and name in _BY_ELEMENT and outputs:
                 one, other = operands
-                activation = self._self_gated(one, other, outputs[0])
+                activation, parts = self._self_gated(one, other, outputs[0])
                 if activation:
                     ran = self._activation_ran(activation, one, placed=False)
+                    ran.parts = parts
                     self.functions.append(ran)
                     return self._result(ran)
         if name == "normalize" and kwargs.get("p", args[1] if args[1:] else 2) == 1:
@@ -763,15 +781,17 @@ class _Recorder(TorchFunctionMode):
                 left = set()
         self._use("gate", left | right)
 
-    def _self_gated(self, one: Tensor, other: Tensor, product: Tensor) -> str:
-        """Which activation of the catalogue a product is, by its values."""
+    def _self_gated(
+        self, one: Tensor, other: Tensor, product: Tensor
+    ) -> tuple[str, list[Ran]]:
+        """Which activation of the catalogue a product is, by its values, and its parts."""
         parts = [
             r
             for r in self._info(one).results | self._info(other).results
             if r.activation.split("(")[0] in _SELF_GATED
         ]
         if not parts:
-            return ""
+            return "", []
         names = [n for r in parts for n in _SELF_GATED[r.activation.split("(")[0]]]
         tolerance = max(1e-5, 2 * torch.finfo(product.dtype).eps)
         for name in names:
@@ -788,8 +808,8 @@ class _Recorder(TorchFunctionMode):
                     assert part.input is not None
                     for inner in (part, *self._info(part.input).results):
                         inner.hidden = inner.hidden or not inner.placed
-                return name
-        return ""
+                return name, parts
+        return "", []
 
     def _multiples(self, *tensors: Tensor) -> Iterator[Tensor]:
         for tensor in tensors:

@@ -22,12 +22,15 @@ from anact._activations import (
     plain,
     text_of,
 )
+from anact._functions import CalledFunction, FunctionsFound, find_functions, take_back
 from anact._inplace import reused_in_place
 from anact._option_types import OptionArguments
 from anact._options import ANActOptions, name_of
 from anact._original import keep_original, original_of
 from anact._places import Place, check_model, places, put_all, update_encoders
 from anact._plain import is_anact
+from anact._preserve import check_preservable, preserve_function
+from anact._rules import Rules, RuleSet
 from anact._selection import (
     Candidate,
     Selection,
@@ -68,7 +71,8 @@ class LeftActivation:
             result goes into a softmax, or is divided by its own sum. ``"output"``: its
             result is the model's output, or an argument of a loss. ``"maybe gate"``: it is
             a sigmoid or hardsigmoid, of whose use nothing is known. ``"never called"``:
-            it did not run on the example. ``"not selected"``: by `include` or `exclude`.
+            it did not run on the example. ``"not selected"``: by `include`, `exclude` or
+            `rules`.
         file, line: where the reason is in the source; empty and 0 if it is not there.
     """
 
@@ -125,7 +129,8 @@ class Conversion:
     Attributes:
         model: the converted model.
         replaced: the path of each place that changed, and its activation.
-        left: activations in places that could hold an ANAct, and stay as they are.
+        left: activations in places that could hold an ANAct, and stay as they are. With
+            `functions`, calls of functions too, under the path that their ANAct would have.
         functional: what is called as a function, or as a module that stands in no place,
             and so stays as it is.
         repeated: what is called several times in one forward pass, and so normalizes
@@ -134,6 +139,8 @@ class Conversion:
         unsupported: activations that have no normalized form: path and class.
         unread: classes without source, of which `functional` and `repeated` know nothing;
             empty with an example.
+        refused: paths of modules whose functions could not be converted, and why.
+        kept: paths of activations that stay, so that the model computes the same, and why.
 
     With an example every activation that ran is in one of these, but for what runs within
     one function of PyTorch, such as the sigmoids of an nn.LSTM, and for identities.
@@ -146,6 +153,8 @@ class Conversion:
     repeated: list[RepeatedCall] = field(default_factory=list)
     unsupported: dict[str, str] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counts = Counter(self.replaced.values())
@@ -184,6 +193,14 @@ class Conversion:
             (f"{path}: {name}" for path, name in self.unsupported.items()),
         )
         lines += _section("source not found", self.unread)
+        lines += _section(
+            "functions not convertible",
+            (f"{path}: {why}" for path, why in self.refused.items()),
+        )
+        lines += _section(
+            "kept plain, since nothing makes up for the map",
+            (f"{path}: {why}" for path, why in self.kept.items()),
+        )
         return "\n".join(lines)
 
 
@@ -216,6 +233,9 @@ def convert_activations(
     *,
     inplace: bool = True,
     example: object = None,
+    functions: bool = False,
+    preserve: bool = False,
+    rules: Rules | None = None,
     **options: Unpack[OptionArguments],
 ) -> Conversion:
     """Replaces every activation in a model by an ANAct of the same activation.
@@ -255,17 +275,36 @@ def convert_activations(
         inplace: whether `model` itself is changed, or a copy.
         example: a batch: what the model takes as its one argument, a tuple of its
             arguments, or a dict of them by name. It is not changed.
+        functions: whether activations that a ``forward`` calls as functions
+            (``F.relu(x)``, ``x.sigmoid()``) are converted too. Each call becomes an ANAct
+            that the module gets as an attribute, named after the module before it
+            (``conv1_relu``), and the module gets a class, derived from its own, whose
+            ``forward`` calls it. A module is left, and the reason told in `refused`, where
+            torch.fx cannot trace its ``forward``, or would lose what that does.
+        preserve: whether the model goes on computing, in evaluation, what it computes
+            now. The ANActs are calibrated with `example`, and the weight and bias of the
+            Linear or Conv that alone takes an ANAct's output make up for its map. Where
+            none does (a residual sum, a convolution that pads with zeros, a layer without
+            a bias), the activation stays plain, and `kept` says why.
+        rules: what to convert and how, pattern by pattern: a dict, or the path of a TOML
+            file (Python 3.11 or newer). A pattern is a glob on the path, a name of the
+            catalogue, or in a dict a class; each has options of
+            :class:`anact.ANActOptions`, which win over `options`, or ``convert = false``,
+            which leaves the activation. The first rule that matches decides; what none
+            matches is converted with `options`. ``convert = true`` asks for an activation
+            as `include` does, without limiting the others.
         options: of :class:`anact.ANActOptions`.
 
     Returns:
         The model, what was replaced, and what was found but could not be.
 
     Raises:
-        ValueError: for options as :class:`anact.ANActOptions` does, for a selector that
-            matches nothing, for an activation with hooks or parametrizations, which would
-            be lost, for a model that is an activation itself if `inplace`, and for an
+        ValueError: for options as :class:`anact.ANActOptions` does, for a selector or
+            rule that matches nothing, or is none, for an activation with hooks or
+            parametrizations, which would be lost, for a model that is an activation itself
+            if `inplace` or `preserve`, for `preserve` without an `example`, and for an
             `example` and lazy parameters. Nothing has changed then.
-        TypeError: for a ScriptModule.
+        TypeError: for a ScriptModule, and for rules that are no table.
 
     What the model raises on the example is passed on; nothing has changed then either.
 
@@ -279,29 +318,43 @@ def convert_activations(
     """
     check_model(model)
     ANActOptions("silu", **options)
+    ruling = RuleSet(rules)
+    if preserve:
+        check_preservable(model, example)
     if not inplace:
         model = copy.deepcopy(model)
     found = places(model)
-    candidates = _activations(found)
+    called = find_functions(model) if functions else FunctionsFound()
+    candidates = _activations(found) + called.candidates
     included = selectors(include)
-    selected = {id(c) for c in select(candidates, included, selectors(exclude))}
-    if not names_identity(included):
+    selected = {
+        id(c) for c in ruling.apply(select(candidates, included, selectors(exclude)))
+    }
+    asked = ruling.asked(included)
+    if not names_identity(asked):
         selected -= {id(c) for c in candidates if c.activation == "identity"}
     sources: dict[type, _Source | None] = {}
     ran = None if example is None else trace(model, found, example)
-    reused = _reused_in_source(model, sources) if ran is None else {}
+    if ran is None:
+        reused = _reused_in_source(model, sources)
+        in_source = _function_calls(model, sources)
+        converted = called.sites()
+        functional = [c for c in in_source if _position(c) not in converted]
+        written = _calls(model, sources)
+    else:
+        called.assign(ran)
     chosen: list[Candidate] = []
     left: list[LeftActivation] = []
     for c in candidates:
         if id(c) not in selected:
             reason, at = "not selected", None
         elif ran is None:
-            reason, at = _reason_in_source(c, is_named(c, included), reused)
+            reason, at = _reason_in_source(c, is_named(c, asked), reused)
         else:
-            reason, at = _reason(ran.at(c.place), is_named(c, included))
+            reason, at = _reason(ran.at(c.place), is_named(c, asked))
         if not reason:
             chosen.append(c)
-        elif c.activation != "identity":
+        elif c.activation != "identity" and not _is_part(c, ran):
             left.append(
                 LeftActivation(c.place.path, c.activation, reason, *(at or ("", 0)))
             )
@@ -310,18 +363,24 @@ def convert_activations(
     for c in chosen:
         holder = c.place.holder or model
         device, dtype = _neighbourhood(holder, model)
-        act = ANAct(c.activation, device=device, dtype=dtype, **options)
+        how = ruling.options(c, options)
+        act = ANAct(c.activation, device=device, dtype=dtype, **how)
         is_module = isinstance(c.place.held, nn.Module)
         act.train(c.module.training if is_module else holder.training)
-        keep_original(act, c.place.held, c.activation)
+        if not isinstance(c.place.held, CalledFunction):
+            keep_original(act, c.place.held, c.activation)
         new.append((c.place, act))
     model = put_all(model, new)
+    called.rewrite(chosen)
     update_encoders(model, [c.place for c in chosen])
+    kept: dict[str, str] = {}
+    if preserve:
+        kept = preserve_function(model, new, example)
+        chosen = [c for c in chosen if c.place.path not in kept]
     if ran is None:
-        functional = list(_function_calls(model, sources))
-        repeated = list(_repeated_calls(model, sources))
+        repeated = list(_repeated_calls(model, written))
     else:
-        functional = _functions_that_ran(ran)
+        functional = _functions_that_ran(ran, chosen)
         repeated = _repeated_in(ran, [c for c in candidates if id(c) in selected])
     return Conversion(
         model,
@@ -339,6 +398,8 @@ def convert_activations(
             for c, source in sources.items()
             if not source
         ),
+        called.refused,
+        kept,
     )
 
 
@@ -352,7 +413,7 @@ def revert_activations(
     """Replaces every ANAct in a model by what a conversion found in its place.
 
     That is the very module or function that stood there, with its class and arguments
-    (``inplace`` too), also in copies, and after pickling if it can be pickled. An ANAct
+    (``inplace`` too), or the class whose ``forward`` called the function, also in copies, and after pickling if it can be pickled. An ANAct
     that no conversion made becomes its plain activation of torch.nn, and so does one
     whose activation was changed since. What the ANActs have learnt is lost;
     :func:`anact.fold` keeps it.
@@ -385,10 +446,12 @@ def revert_activations(
     ]
     chosen = select(candidates, selectors(include), selectors(exclude))
     _check(chosen, inplace)
+    replaced = {c.place.path: c.activation for c in chosen}
+    chosen = take_back(chosen)
     new = [(c.place, original_of(c.module)) for c in chosen if is_anact(c.module)]
     model = put_all(model, new)
     update_encoders(model, [c.place for c in chosen])
-    return Conversion(model, {c.place.path: c.activation for c in chosen})
+    return Conversion(model, replaced)
 
 
 def _activations(found: list[Place]) -> list[Candidate]:
@@ -434,9 +497,22 @@ def _reason_in_source(
     return "", None
 
 
-def _functions_that_ran(ran: Trace) -> list[FunctionCall]:
+def _is_part(c: Candidate, ran: Trace | None) -> bool:
+    """Whether it is a part of what is called as one function, as the sigmoid of a SiLU."""
+    calls = ran.at(c.place) if ran else []
+    return bool(calls) and all(call.hidden for call in calls)
+
+
+def _position(call: FunctionCall) -> tuple[str, str, int, str]:
+    return call.path, call.file, call.line, call.activation.split("(")[0]
+
+
+def _functions_that_ran(ran: Trace, chosen: list[Candidate]) -> list[FunctionCall]:
+    converted = {id(call) for c in chosen for call in ran.at(c.place)}
     calls: dict[FunctionCall, None] = {}
     for call in ran.functions:
+        if call.hidden or any(id(part) in converted for part in call.parts):
+            continue
         use = next((u for u in ("gate", "softmax", "output") if u in call.uses), "")
         at = call.site
         calls[
@@ -529,18 +605,25 @@ def _function_calls(
                 )
 
 
+def _calls(model: nn.Module, known: dict[type, _Source | None]) -> dict[str, list[_At]]:
+    """Where the calls of each module are written, by its path."""
+    calls: dict[str, list[_At]] = defaultdict(list)
+    for path, module in model.named_modules():
+        if activation_of(module) is None:
+            source = _source(type(module), known)
+            for file, line, name in source.calls if source else ():
+                calls[f"{path}.{name}" if path else name].append((file, line))
+    return calls
+
+
 def _repeated_calls(
-    model: nn.Module, known: dict[type, _Source | None]
+    model: nn.Module, written: dict[str, list[_At]]
 ) -> Iterator[RepeatedCall]:
-    calls: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for path, module in model.named_modules():
-        source = _source(type(module), known)
-        for file, line, name in source.calls if source else ():
-            calls[f"{path}.{name}" if path else name].append((file, line))
-    for path, module in model.named_modules():
-        if isinstance(module, ANAct) and len(calls[path]) > 1:
-            lines = tuple(line for _, line in calls[path])
-            yield RepeatedCall(path, calls[path][0][0], lines, len(lines))
+        calls = written.get(path, [])
+        if isinstance(module, ANAct) and len(calls) > 1:
+            lines = tuple(line for _, line in calls)
+            yield RepeatedCall(path, calls[0][0], lines, len(lines))
 
 
 def _functions_in(method: Method) -> Iterator[tuple[str, int, str, str]]:
@@ -551,7 +634,9 @@ def _functions_in(method: Method) -> Iterator[tuple[str, int, str, str]]:
             activation = _activation_called(method, node, call)
             if activation is not None:
                 text = textwrap.shorten(ast.unparse(call or node), 80)
-                yield method.file, method.line(node), text, activation
+                # Python counts a call of x.relu() to the line of its name.
+                line = (node.end_lineno or node.lineno) + method.offset
+                yield method.file, line, text, activation
 
 
 def _activation_called(
