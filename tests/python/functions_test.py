@@ -458,9 +458,7 @@ def test_an_example_tells_how_often_functions_run():
 
     model = Twice()
     conversion = convert_activations(model, functions=True, example=torch.ones(2, 5))
-    assert list(conversion.replaced) == ["part.relu", "part.neg_relu"] or list(
-        conversion.replaced
-    ) == ["part.relu", "part.relu_2"]
+    assert list(conversion.replaced) == ["part.relu", "part.relu_2"]
     assert set(reasons(conversion).values()) == {"never called"}
     assert [r.count for r in conversion.repeated] == [2, 2]
     assert all(r.file == __file__ for r in conversion.repeated)
