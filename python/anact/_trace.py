@@ -484,6 +484,8 @@ class _Recorder(TorchFunctionMode):
         finally:
             for handle in handles:
                 handle.remove()
+                # PyTorch forgets to remove this one, and torch.compile warns of it.
+                nn.modules.module._global_forward_hooks_with_kwargs.pop(handle.id, None)
 
     # Calls
 

@@ -988,3 +988,9 @@ def test_models_of_transformers(transformers, name, training):
     for path in conversion.replaced:
         act = model.get_submodule(path)
         assert int(act.num_batches_tracked) == repeated.get(path, 1)
+
+
+def test_no_hook_is_left_behind():
+    net = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    convert_activations(net, example=torch.randn(2, 3))
+    assert not nn.modules.module._has_any_global_hook()

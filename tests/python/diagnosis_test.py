@@ -277,7 +277,7 @@ def test_a_deep_plain_perceptron_loses_its_gradient(seed, initialized):
 @SEEDS
 def test_anact_makes_it_healthy(seed):
     torch.manual_seed(seed)
-    model = anact.initialize(mlp(20, nn.SiLU, 128))
+    model = anact.initialize(mlp(20, nn.SiLU, 128)).model
     anact.convert_activations(model)
     for _ in range(5):
         model(torch.randn(32, 64))

@@ -31,7 +31,7 @@ def is_still(act, call=None):
     """Whether a training pass computes what evaluation does, and changes nothing."""
     x = torch.randn(30) * 5 + 3
     before = state(act)
-    got = (call or act)(x)
+    got = (act if call is None else call)(x)
     same = torch.allclose(got, copy.deepcopy(act).eval()(x), rtol=1e-6, atol=1e-6)
     return same and state(act) == before
 
@@ -109,14 +109,14 @@ def body():
     return model
 
 
-def test_lightning_freezes_it():
+def test_lightning_freezes_it(torchvision):
     finetuning = pytest.importorskip("pytorch_lightning.callbacks").BaseFinetuning
     model = body()
     finetuning.freeze(model, train_bn=False)
     assert is_still(model.train()["body"][2])
 
 
-def test_timm_freezes_it():
+def test_timm_freezes_it(torchvision):
     freeze = pytest.importorskip("timm.utils.model").freeze
     model = body()
     freeze(model, ["body"])
