@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from anact._random_state import random_state
 
 
 @contextmanager
@@ -32,24 +31,13 @@ def preserved(model: nn.Module) -> Iterator[None]:
         for p in model.parameters()
     ]
     tensors = [*model.parameters(), *model.buffers()]
-    # Any from here on: NumPy is no requirement of the package, nor of its types.
-    numpy: Any = sys.modules.get("numpy")
-    drawn = random.getstate()
-    numpy_drawn = numpy.random.get_state() if numpy else None
-    accelerators = {t.device for t in tensors if t.device.type not in ("cpu", "meta")}
+    put_random_states_back = random_state(
+        {t.device for t in tensors if t.device.type not in ("cpu", "meta")}
+    )
     try:
-        with torch.random.fork_rng(devices=[]):
-            states = [(d, torch.get_device_module(d)) for d in accelerators]
-            before = [(m, d, m.get_rng_state(d)) for d, m in states]
-            try:
-                yield
-            finally:
-                for module_of_device, device, state in before:
-                    module_of_device.set_rng_state(state, device)
+        yield
     finally:
-        random.setstate(drawn)
-        if numpy:
-            numpy.random.set_state(numpy_drawn)
+        put_random_states_back()
         for module, flag in zip(modules, flags, strict=True):
             module.training = flag
         with torch.no_grad():

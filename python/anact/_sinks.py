@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from anact import _C
+from anact._frames import frame
 
 if TYPE_CHECKING:
     import pandas
@@ -37,11 +38,7 @@ class ScalarWriter(Protocol):
 
 def to_dataframe(rows: list[Row]) -> pandas.DataFrame:
     """The rows as a table with the columns of ``probe.csv``."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError("to_dataframe() needs pandas: pip install pandas") from error
-    return pandas.DataFrame(rows, columns=[name for name, _ in _C.probe_columns()])
+    return frame(rows, [name for name, _ in _C.probe_columns()])
 
 
 def checked_columns(columns: Iterable[str] | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from anact._frames import frame
 from anact._options import name_of
 from anact.modules import ANAct
 
@@ -72,11 +73,9 @@ class Summary:
         Raises:
             ImportError: where pandas is not installed.
         """
-        import pandas
-
         columns = list(ActivationSummary.__dataclass_fields__)
         rows = [asdict(layer) for layer in self.layers]
-        return pandas.DataFrame(rows, columns=columns).set_index("name")
+        return frame(rows, columns).set_index("name")
 
     def __str__(self) -> str:
         if not self.layers:

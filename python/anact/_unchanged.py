@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from anact._random_state import random_state
 
 
 @contextmanager
@@ -27,7 +27,8 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise ValueError(f"{name!r} is lazy: run the model once before")
-    restore = [_random_state()]
+    used = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    restore = [random_state(torch.device("cuda", index) for index in range(used))]
     tensors: dict[int, Tensor] = {}
     for module in model.modules():
         restore.append(_attributes(module))
@@ -43,24 +44,6 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     finally:
         for step in restore:
             step()
-
-
-def _random_state() -> Callable[[], None]:
-    python, cpu = random.getstate(), torch.get_rng_state()
-    numpy = sys.modules.get("numpy")
-    legacy = numpy.random.get_state() if numpy else None
-    used = torch.cuda.is_initialized()
-    cuda = torch.cuda.get_rng_state_all() if used else []
-
-    def restore() -> None:
-        random.setstate(python)
-        if numpy:
-            numpy.random.set_state(legacy)
-        torch.set_rng_state(cpu)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
-
-    return restore
 
 
 def _generator(generator: torch.Generator) -> Callable[[], None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from anact._diagnosis_page import page
 from anact._diagnosis_text import text
 from anact._files import write_whole
+from anact._frames import frame
 from anact._layer_diagnosis import LayerDiagnosis, layers_of
 from anact._observation import Observer, signals_of
 from anact._preservation import preserved
@@ -95,15 +95,9 @@ class Diagnosis:
         Raises:
             ImportError: without pandas.
         """
-        try:
-            frames = importlib.import_module("pandas")
-        except ImportError as error:
-            raise ImportError(
-                "to_dataframe() needs pandas: pip install pandas"
-            ) from error
         columns = [field.name for field in dataclasses.fields(LayerDiagnosis)]
         rows = [dataclasses.asdict(layer) for layer in self.layers]
-        return frames.DataFrame(rows, columns=columns)
+        return frame(rows, columns)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """The report as a page that is complete in itself.
