@@ -54,18 +54,19 @@ int run(const Options& options) {
     std::cout << train::to_toml(config);
     return 0;
   }
-  const auto dataset = open_with_progress(config);
+  const auto output = claim_folder(*options.training, config);
+  const auto& folder = output->path();
+  const auto dataset = make_ready(config, *output);
   const auto steps_per_epoch = (dataset.train.size() + config.batch_size - 1) / config.batch_size;
   auto steps = steps_per_epoch * config.epochs;
   if (config.steps > 0) steps = std::min(steps, config.steps);
   const auto every = options.every > 0 ? options.every : std::max<std::int64_t>(1, steps / kMeasuredSteps);
-  const auto folder = prepare_folder(*options.training);
   std::vector<LayerRecord> records;
   train::RunResult result;
   const bool whole = watch_training(
       "Probing " + config.model + " on " + config.data + ", arm " + config.arms.front() + ", " + std::to_string(steps) +
           " steps, one measured in " + std::to_string(every),
-      folder, [&](train::Observer& next) {
+      *output, [&](train::Observer& next) {
         train::ProbingObserver observer(next, nn::VarianceProbeOptions().every(every),
                                         [&](const train::RunResult& of, std::vector<LayerRecord> taken) {
                                           result = of;

@@ -17,9 +17,10 @@
 namespace anact::cli {
 namespace {
 
-int train_into(const std::filesystem::path& folder, const std::string& what,
+int train_into(train::OutputFolder& output, const std::string& what,
                const std::function<bool(train::Observer&)>& work) {
-  const bool whole = watch_training(what, folder, work);
+  const bool whole = watch_training(what, output, work);
+  const auto& folder = output.path();
   report::write_report(folder);
   std::cout << "\n" << report::summary_table(report::load_run(folder)) << "\n";
   if (!whole) {
@@ -35,22 +36,31 @@ int run(const TrainingOptions& options) {
     std::cout << train::to_toml(config);
     return 0;
   }
-  const auto dataset = open_with_progress(config);
-  const auto folder = prepare_folder(options);
-  return train_into(folder, "Training " + config.model + " on " + config.data + arms_and_seeds(config),
+  const auto folder = claim_folder(options, config);
+  const auto dataset = make_ready(config, *folder);
+  return train_into(*folder, "Training " + config.model + " on " + config.data + arms_and_seeds(config),
                     [&](train::Observer& observer) {
-                      return train::train(config, options.invocation, dataset, folder, observer, stop);
+                      return train::train(config, options.invocation, dataset, folder->path(), observer, stop);
                     });
 }
 
 int resume(const std::filesystem::path& folder, const TrainingOptions& options) {
+  if (!std::filesystem::is_directory(folder)) {
+    throw UsageError("no training to go on with: there is no folder '" + folder.string() + "'");
+  }
+  train::OutputFolder output(folder);
   const auto config = train::load_config(folder);
-  const auto wanted = usage([&] { return options.config.empty() ? with_flags(config, options) : configure(options); });
+  // What a report cannot be made of is found before the training, not after.
+  (void)report::load_run(folder);
+  auto wanted = usage([&] { return options.config.empty() ? with_flags(config, options) : configure(options); });
+  // The data may have moved: they are known by their checksum.
+  const auto dataset_config = wanted;
+  wanted.data_path = config.data_path;
   if (const auto changed = train::differences(config, wanted); !changed.empty()) {
     throw UsageError("a training goes on as it was begun, but in '" + folder.string() + "' " + text::join(changed));
   }
-  const auto dataset = open_with_progress(config);
-  return train_into(folder, "Going on training " + config.model + " on " + config.data + arms_and_seeds(config),
+  const auto dataset = open_with_progress(dataset_config);
+  return train_into(output, "Going on training " + config.model + " on " + config.data + arms_and_seeds(config),
                     [&](train::Observer& observer) { return train::resume(dataset, folder, observer, stop); });
 }
 

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <ctime>
 #include <iostream>
-#include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "cli/progress.h"
 #include "cli/status_line.h"
@@ -33,26 +31,22 @@ std::string default_output(const std::string& command) {
   return "runs/" + command + "-" + text;
 }
 
-// What a run writes; the configuration last, so that an interrupted removal leaves what can be removed again.
-constexpr const char* kRunFiles[] = {"report.html", "summary.csv",      "probe.csv",   "probe.html",  "metrics.jsonl",
-                                     "metrics.csv", "log.txt",          "tensorboard", "checkpoints", "weights",
-                                     "config.toml", "environment.json", "status.json", "config.json"};
-
-// Whether `folder` holds a run's configuration. Other programs have a config.json too.
-bool holds_run(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_regular_file(folder / "config.json")) return false;
-  const auto config = nlohmann::json::parse(io::read_file(folder / "config.json"), nullptr, false);
-  if (!config.is_object() || !config.contains("schema")) return false;
-  const auto command = config.value("command", nlohmann::json());
-  return command == "compare" || command == "train" || command == "probe";
-}
-
-void remove_run(const std::filesystem::path& folder) {
-  std::error_code error;
-  for (const char* name : kRunFiles) {
-    std::filesystem::remove_all(folder / name, error);
-    if (error) throw std::runtime_error("cannot remove '" + (folder / name).string() + "': " + error.message());
+// The progress bar, and the end of what a new run replaces once that run is there.
+class Watcher : public ProgressBar {
+ public:
+  explicit Watcher(train::OutputFolder& folder) : folder_(folder) {}
+  void run_started(const torch::nn::Module& network, const train::Progress& progress) override {
+    folder_.begun();
+    ProgressBar::run_started(network, progress);
   }
+
+ private:
+  train::OutputFolder& folder_;
+};
+
+bool lies_in(const std::filesystem::path& file, const std::filesystem::path& folder) {
+  const auto inside = std::filesystem::weakly_canonical(file).lexically_relative(std::filesystem::weakly_canonical(folder));
+  return !inside.empty() && *inside.begin() != "..";
 }
 
 }  // namespace
@@ -64,11 +58,11 @@ void catch_signals() {
   signal(SIGTERM, on_signal);
 }
 
-bool watch_training(const std::string& what, const std::filesystem::path& folder,
+bool watch_training(const std::string& what, train::OutputFolder& folder,
                     const std::function<bool(train::Observer&)>& work) {
   catch_signals();
-  std::cerr << what << "; into " << folder.string() << "\n";
-  ProgressBar progress;
+  std::cerr << what << "; into " << folder.path().string() << "\n";
+  Watcher progress(folder);
   bool whole = false;
   try {
     whole = work(progress);
@@ -85,27 +79,36 @@ std::string arms_and_seeds(const train::Config& config) {
          ", epochs: " + std::to_string(config.epochs);
 }
 
-std::filesystem::path prepare_folder(const TrainingOptions& options) {
+std::unique_ptr<train::OutputFolder> claim_folder(const TrainingOptions& options, const train::Config& config) {
   namespace fs = std::filesystem;
-  const fs::path folder = options.output.empty() ? default_output(options.invocation.command) : options.output;
-  std::error_code error;
-  if (fs::exists(folder) && !fs::is_directory(folder)) {
-    throw UsageError("the output '" + folder.string() + "' is not a folder");
+  if (options.output.empty()) {
+    return std::make_unique<train::OutputFolder>(train::make_new_folder(default_output(options.invocation.command)));
   }
-  if (fs::exists(folder) && !fs::is_empty(folder)) {
-    if (!options.overwrite) {
-      throw UsageError("the output folder '" + folder.string() +
-                       "' is not empty; name another one, add --overwrite to replace the run in it, or go on with that "
-                       "run by `anact train --resume`");
-    }
-    if (!holds_run(folder)) {
-      throw UsageError("the output folder '" + folder.string() + "' holds no run, so --overwrite leaves it alone");
-    }
-    remove_run(folder);
+  const fs::path path = options.output;
+  if (fs::exists(path) && !fs::is_directory(path)) {
+    throw UsageError("the output '" + path.string() + "' is not a folder");
   }
-  fs::create_directories(folder, error);
-  if (error) throw std::runtime_error("cannot create the output folder '" + folder.string() + "': " + error.message());
+  auto folder = std::make_unique<train::OutputFolder>(path);
+  if (folder->is_empty()) return folder;
+  if (!options.overwrite) {
+    throw UsageError("the output folder '" + path.string() +
+                     "' is not empty; name another one, add --overwrite to replace the run in it, or go on with that "
+                     "run by `anact train --resume`");
+  }
+  if (!folder->holds_run()) {
+    throw UsageError("the output folder '" + path.string() + "' holds no run, so --overwrite leaves it alone");
+  }
+  if (!config.weights.empty() && lies_in(config.weights, path)) {
+    throw UsageError("the weights '" + config.weights + "' lie in the folder that --overwrite replaces; copy them elsewhere");
+  }
   return folder;
+}
+
+data::Dataset make_ready(const train::Config& config, train::OutputFolder& folder) {
+  auto dataset = open_with_progress(config);
+  train::rehearse(config, dataset);
+  if (!folder.is_empty()) folder.set_aside();
+  return dataset;
 }
 
 train::Config with_flags(train::Config config, const TrainingOptions& options) {

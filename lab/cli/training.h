@@ -15,6 +15,7 @@
 #include "train/config.h"
 #include "train/experiment.h"
 #include "train/observer.h"
+#include "train/output_folder.h"
 
 namespace anact::cli {
 
@@ -35,8 +36,8 @@ extern std::atomic<bool> stop;
 void catch_signals();
 
 // Says what is trained and where to, and does `work` under a progress bar, which is gone when this returns or throws.
-// Returns what `work` does: whether all runs ended.
-[[nodiscard]] bool watch_training(const std::string& what, const std::filesystem::path& folder,
+// Returns what `work` does: whether all runs ended. What the folder held before goes when the first run has begun.
+[[nodiscard]] bool watch_training(const std::string& what, train::OutputFolder& folder,
                                   const std::function<bool(train::Observer&)>& work);
 
 // "; arms: 2, seeds: 3, epochs: 12".
@@ -53,9 +54,14 @@ void add_training_flags(CLI::App& command, const std::shared_ptr<TrainingOptions
 
 [[nodiscard]] data::Dataset open_with_progress(const train::Config& config);
 
-// The folder that the options name, else runs/COMMAND-DATE-TIME; made, and without a run. One that is not empty is
-// refused; with --overwrite, a run folder is emptied of what a run writes, and anything else is refused still.
-[[nodiscard]] std::filesystem::path prepare_folder(const TrainingOptions& options);
+// The folder that the options name, else a new one, runs/COMMAND-DATE-TIME; made, and held against other processes. One
+// that is not empty is refused; with --overwrite, one that holds a run is not, unless the network's weights lie in it.
+[[nodiscard]] std::unique_ptr<train::OutputFolder> claim_folder(const TrainingOptions& options,
+                                                                const train::Config& config);
+
+// The data set of a new run, once all is done that can fail before the first step; then the run that the folder holds is
+// set aside.
+[[nodiscard]] data::Dataset make_ready(const train::Config& config, train::OutputFolder& folder);
 
 // "digits, mnist-mlp, ...".
 [[nodiscard]] std::string preset_names();

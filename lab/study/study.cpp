@@ -1,7 +1,5 @@
 #include "study/study.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,7 +18,7 @@
 #include <utility>
 
 #include "io/atomic_file.h"
-#include "io/descriptor.h"
+#include "io/file_lock.h"
 #include "report/run.h"
 #include "study/distance.h"
 #include "train/experiment.h"
@@ -35,27 +33,6 @@ constexpr const char* kWork = "work";
 [[noreturn]] void fail(const std::filesystem::path& path, const char* what) {
   throw std::runtime_error("cannot " + std::string(what) + " '" + path.string() + "': " + std::strerror(errno));
 }
-
-// A lock that the system gives back when the process ends, however it ends.
-class FileLock {
- public:
-  // Waits for the lock, or does not.
-  static std::optional<FileLock> take(const std::filesystem::path& path, bool wait) {
-    auto descriptor = std::make_unique<io::Descriptor>(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-    if (descriptor->get() < 0) fail(path, "open");
-    while (::flock(descriptor->get(), LOCK_EX | (wait ? 0 : LOCK_NB)) != 0) {
-      if (errno == EWOULDBLOCK) return std::nullopt;
-      if (errno != EINTR) fail(path, "lock");
-    }
-    return FileLock(std::move(descriptor));
-  }
-
-  [[nodiscard]] int descriptor() const { return descriptor_->get(); }
-
- private:
-  explicit FileLock(std::unique_ptr<io::Descriptor> descriptor) : descriptor_(std::move(descriptor)) {}
-  std::unique_ptr<io::Descriptor> descriptor_;
-};
 
 // The file's size without what follows its last end of line.
 off_t whole_lines(int descriptor, const std::filesystem::path& path) {
@@ -189,7 +166,7 @@ std::vector<report::StudyRow> load_rows(const std::filesystem::path& folder) {
 
 void append_row(const std::filesystem::path& folder, const report::StudyRow& row) {
   const auto path = folder / kRows;
-  const auto lock = FileLock::take(path, true);
+  const auto lock = io::FileLock::take(path, true);
   const auto size = whole_lines(lock->descriptor(), path);
   try {
     if (::ftruncate(lock->descriptor(), size) != 0) fail(path, "write");
@@ -267,7 +244,7 @@ bool work(const Plan& plan, const std::filesystem::path& folder, StudyObserver& 
       if (stop) return false;
       if (experiment != nullptr && run.experiment != experiment) break;
       const auto lock_path = work_folder / (run.key + ".lock");
-      const auto lock = FileLock::take(lock_path, false);
+      const auto lock = io::FileLock::take(lock_path, false);
       if (!lock) continue;
       worked = true;
       experiment = run.experiment;

@@ -31,7 +31,8 @@ nlohmann::ordered_json to_json(const RunState& state, const std::string& run) {
           {"best_accuracy", state.best_accuracy},
           {"run_seconds", state.run_seconds},
           {"sizes", state.sizes},
-          {"events", state.events}};
+          {"events", state.events},
+          {"origin", state.origin}};
 }
 
 RunState from_json(const nlohmann::ordered_json& json) {
@@ -48,6 +49,7 @@ RunState from_json(const nlohmann::ordered_json& json) {
   json.at("run_seconds").get_to(state.run_seconds);
   json.at("sizes").get_to(state.sizes);
   json.at("events").get_to(state.events);
+  state.origin = json.value("origin", "");
   return state;
 }
 

@@ -27,6 +27,7 @@ struct RunState {
   double run_seconds = 0;
   Sizes sizes = {};
   std::int64_t events = 0;  // bytes of the TensorBoard file
+  std::string origin = {};  // a digest of the training's settings and data; empty in files of earlier versions
 };
 
 // A file of a run's state, atomically written: a safetensors file of the network's tensors (network.…), the counts of

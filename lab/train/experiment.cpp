@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
@@ -109,7 +110,8 @@ class Experiment {
         {"runs_planned", planned_},
         {"runs_done", done_},
         {"seconds", seconds_before_ + std::chrono::duration<double>(Clock::now() - start_).count()},
-        {"sizes", sizes_}};
+        {"sizes", sizes_},
+        {"settings", to_toml(context_.config)}};
     io::write_file(context_.folder / "status.json", json_text(status));
   }
 
@@ -165,6 +167,20 @@ class Experiment {
   Clock::time_point start_ = Clock::now();
 };
 
+// Refuses a config.toml that says something else than the training was begun with.
+void check_settings(const Config& config, const std::string& begun_with, const std::filesystem::path& folder) {
+  Config before;
+  try {
+    apply_toml(before, begun_with, (folder / "status.json").string());
+  } catch (const std::invalid_argument& error) {
+    throw std::runtime_error(error.what());
+  }
+  if (const auto changed = differences(before, config); !changed.empty()) {
+    throw std::runtime_error("'" + (folder / "config.toml").string() + "' has been changed since the training was begun: " +
+                             text::join(changed));
+  }
+}
+
 nlohmann::ordered_json read_json(const std::filesystem::path& path) {
   try {
     return nlohmann::ordered_json::parse(io::read_file(path));
@@ -182,6 +198,37 @@ data::Dataset open_dataset(const Config& config, const std::function<void(std::i
                                            .test = config.test_samples,
                                            .validation = config.validation,
                                            .seed = static_cast<std::uint64_t>(config.subset_seed)});
+}
+
+void rehearse(const Config& config, const data::Dataset& dataset) {
+  validate(config);
+  class Silent : public Observer {
+    void step(const Progress&) override {}
+    void epoch_ended(const std::string&, double) override {}
+    void run_ended(const Progress&, const RunResult&) override {}
+  } silent;
+  const std::atomic<bool> stop = false;
+  const std::filesystem::path nowhere;
+  const Experiment experiment(config, dataset, nowhere, silent, stop);
+  for (std::size_t arm = 0; arm < experiment.arms().size(); ++arm) {
+    const auto out_of_memory = [&] {
+      return std::runtime_error("the memory does not suffice for arm '" + experiment.arms()[arm].name +
+                                "' with batches of " + std::to_string(config.batch_size) +
+                                "; a smaller network, --batch-size or --accumulate needs less");
+    };
+    try {
+      experiment.make_run(arm)->rehearse();
+    } catch (const std::bad_alloc&) {
+      throw out_of_memory();
+    } catch (const c10::Error& error) {
+      // LibTorch's allocator on the CPU has no type of its own for this.
+      const std::string reason = error.what_without_backtrace();
+      if (reason.find("allocate memory") != std::string::npos || reason.find("out of memory") != std::string::npos) {
+        throw out_of_memory();
+      }
+      throw std::runtime_error("arm '" + experiment.arms()[arm].name + "': " + reason);
+    }
+  }
 }
 
 bool train(const Config& config, const Invocation& invocation, const data::Dataset& dataset,
@@ -231,6 +278,10 @@ bool resume(const data::Dataset& dataset, const std::filesystem::path& folder, O
     }
     if (status.at("state") == "complete") {
       throw std::runtime_error("'" + folder.string() + "': the training is complete; `anact report` makes its report");
+    }
+    // Those of earlier versions have no settings.
+    if (const auto settings = status.find("settings"); settings != status.end()) {
+      check_settings(config, settings->get<std::string>(), folder);
     }
     status.at("runs_done").get_to(done);
     status.at("sizes").get_to(sizes);

@@ -6,8 +6,11 @@
 #include <cmath>
 #include <cstdio>
 #include <numeric>
+#include <stdexcept>
 #include <utility>
 
+#include "data/digest.h"
+#include "data/subset.h"
 #include "io/epoch_metrics.h"
 #include "io/json_lines.h"
 #include "models/weights.h"
@@ -100,6 +103,12 @@ void scale_weights(models::Network& network, double factor) {
   for (const auto& path : network.main_path()) parameters[path + ".weight"].mul_(factor);
 }
 
+// Where the data lie makes no difference.
+std::string origin_of(Config config, const data::Dataset& dataset) {
+  config.data_path.clear();
+  return data::text_digest(to_toml(config) + dataset.checksum, "sha256");
+}
+
 bool parameters_finite(const torch::nn::Module& module) {
   return std::ranges::all_of(module.parameters(), [](const torch::Tensor& parameter) {
     return std::isfinite(parameter.detach().sum().item<double>());
@@ -135,6 +144,7 @@ Run::Run(const RunContext& context, const Arm& arm, std::int64_t seed, std::size
       arm_(arm),
       seed_(seed),
       label_(make_label(arm.name, arm_index, seed)),
+      origin_(origin_of(context.config, context.dataset)),
       progress_(std::move(progress)),
       device_(config_.device == "cuda" ? torch::kCUDA : torch::kCPU),
       network_(models::make_network(network_options(config_, context.dataset, arm))),
@@ -158,17 +168,28 @@ Run::Run(const RunContext& context, const Arm& arm, std::int64_t seed, std::size
     auto options = loader_options(config_, false);
     options.batch_size = count;
     options.workers = 0;
-    data::Loader loader(context.dataset, context.dataset.train, options);
+    // A folder's images come class by class.
+    const auto drawn = data::subset(context.dataset, {.train = count});
+    data::Loader loader(drawn, drawn.train, options);
     loader.start(0, 0, in_order(count));
     const auto views = to_tensors(*loader.next(), context.dataset.shape, config_.channels_last, device_);
     layer_samples_ = Tensors{.inputs = views.inputs.clone(), .labels = views.labels.clone()};
   }
 }
 
+void Run::rehearse() {
+  network_->train();
+  start_epoch(1, 0);
+  train_step(to_tensors(*training_.next(), context_.dataset.shape, config_.channels_last, device_));
+}
+
 std::optional<Sizes> Run::resume() {
   const auto checkpoint = latest_checkpoint(context_.folder / "checkpoints" / label_);
   if (!checkpoint) return std::nullopt;
   state_ = load_checkpoint(*checkpoint, label_, *network_, *optimizer_);
+  if (!state_.origin.empty() && state_.origin != origin_) {
+    throw std::runtime_error("checkpoint '" + checkpoint->string() + "': of a training with other settings or data");
+  }
   progress_.step = state_.step;
   resumed_ = true;
   return state_.sizes;
@@ -186,9 +207,10 @@ bool Run::train(RunFolder& out) {
   if (config_.tensorboard) {
     const auto folder = context_.folder / "tensorboard" / label_;
     std::filesystem::create_directories(folder);
-    // A fixed name: a run that goes on must find its file again.
-    events_ = std::make_unique<io::EventFile>(folder / "events.out.tfevents.0.anact",
-                                              resumed_ ? std::optional(state_.events) : std::nullopt);
+    // A fixed name: a run that goes on must find its file again. One that was removed is begun anew.
+    const auto file = folder / "events.out.tfevents.0.anact";
+    const bool goes_on = resumed_ && std::filesystem::exists(file);
+    events_ = std::make_unique<io::EventFile>(file, goes_on ? std::optional(state_.events) : std::nullopt);
   }
   if (resumed_) {
     progress_.epoch = state_.epoch;
@@ -244,6 +266,14 @@ void Run::diverge(std::int64_t epoch, const std::string& reason) {
   out_->log("arm=" + arm_.name + " seed=" + std::to_string(seed_) + " diverged at " + divergence_);
 }
 
+void Run::start_epoch(std::int64_t epoch, std::int64_t batches) {
+  const auto permutation =
+      torch::randperm(context_.dataset.train.size(), generator(seed_, Purpose::order, epoch), torch::kLong);
+  const auto* first = permutation.const_data_ptr<std::int64_t>();
+  training_.start(static_cast<std::uint64_t>(seed_), static_cast<std::uint64_t>(epoch), {first, first + samples_},
+                  batches);
+}
+
 bool Run::train_epoch(std::int64_t epoch) {
   auto start = Clock::now();
   double seconds_before = state_.seconds;
@@ -254,11 +284,7 @@ bool Run::train_epoch(std::int64_t epoch) {
   };
   progress_.epoch = epoch;
   network_->train();
-  const auto permutation =
-      torch::randperm(context_.dataset.train.size(), generator(seed_, Purpose::order, epoch), torch::kLong);
-  const auto* first = permutation.const_data_ptr<std::int64_t>();
-  training_.start(static_cast<std::uint64_t>(seed_), static_cast<std::uint64_t>(epoch), {first, first + samples_},
-                  state_.batch);
+  start_epoch(epoch, state_.batch);
   while (const auto* batch = training_.next()) {
     if (context_.stop) {
       keep_time();
@@ -441,6 +467,7 @@ void Run::save_checkpoint() {
   if (events_) events_->flush();
   state_.sizes = out_->sizes();
   state_.events = events_ ? events_->size() : 0;
+  state_.origin = origin_;
   const auto folder = context_.folder / "checkpoints" / label_;
   train::save_checkpoint(checkpoint_path(folder, state_.step), label_, state_, *network_, *optimizer_);
   prune_checkpoints(folder, config_.keep);

@@ -38,8 +38,11 @@ class Run {
   // network cannot be built for the data, and as models::load_weights does.
   Run(const RunContext& context, const Arm& arm, std::int64_t seed, std::size_t arm_index, Progress progress);
 
+  // The first batch forward and back, for what fails in it. The run is of no use after that.
+  void rehearse();
+
   // Goes on from the latest checkpoint in the folder, if there is one: then what the growing files held at that time.
-  // Throws as load_checkpoint does.
+  // Throws as load_checkpoint does, and std::runtime_error when it is of other settings or data.
   [[nodiscard]] std::optional<Sizes> resume();
 
   // Trains to the end. False when stopped from outside, which leaves a checkpoint unless the configuration wants none.
@@ -59,6 +62,8 @@ class Run {
   void diverge(std::int64_t epoch, const std::string& reason);
   // False when the epoch was broken off: by a divergence, or from outside.
   [[nodiscard]] bool train_epoch(std::int64_t epoch);
+  // Starts the loader on an epoch's batches, after the first so many.
+  void start_epoch(std::int64_t epoch, std::int64_t batches);
   void train_step(const Tensors& batch);
   void log_step(std::int64_t epoch);
   [[nodiscard]] Evaluation evaluate(data::Loader& loader, const data::Samples& samples);
@@ -75,7 +80,8 @@ class Run {
   const Config& config_;
   Arm arm_;
   std::int64_t seed_;
-  std::string label_;  // the run's name, fit for a file
+  std::string label_;   // the run's name, fit for a file
+  std::string origin_;  // as RunState::origin
   Progress progress_;
   torch::Device device_;
   std::shared_ptr<models::Network> network_;

@@ -88,6 +88,9 @@ void validate(const Config& config) {
   check.number(&Config::input_scale, config.input_scale > 0, "positive and finite");
   check.number(&Config::input_shift, true, "finite");
   check.whole(&Config::relabel_after, 0, 1000000);
+  // Of the image's size too, where the images are known.
+  constexpr std::int64_t kLargestImage = 1 << 20;
+  data::validate(config.augmentation(), {.channels = 1, .height = kLargestImage, .width = kLargestImage});
   check.one_of(&Config::model, names_of(models::networks()));
   check.whole(&Config::depth, 1, 10000);
   check.whole(&Config::width, 1, 100000);

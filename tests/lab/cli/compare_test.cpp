@@ -215,7 +215,14 @@ TEST_F(Compare, OverwriteReplacesARun) {
 
   // What is wrong with the new run is found before the old one is touched.
   EXPECT_EQ(run(arguments({"--overwrite", "--depth", "0"})).exit_code, 2);
+  EXPECT_EQ(run(arguments({"--overwrite", "--erasing", "2"})).exit_code, 2);
+  EXPECT_EQ(run(arguments({"--overwrite", "--print-config", "--mixup", "-1"})).exit_code, 2);
   EXPECT_EQ(run(arguments({"--overwrite", "--data-path", "none"})).exit_code, 1);
+  EXPECT_EQ(run(arguments({"--overwrite", "--weights", "none"})).exit_code, 1);
+  EXPECT_EQ(run(arguments({"--overwrite", "--weights", (output() / "metrics.csv").string()})).exit_code, 2);
+  const auto too_big = run(arguments({"--overwrite", "--width", "100000", "--depth", "10000"}));
+  EXPECT_EQ(too_big.exit_code, 1);
+  EXPECT_TRUE(has(too_big.error, "the memory does not suffice for arm 'silu'")) << too_big.error;
   EXPECT_EQ(content_of(output() / "metrics.jsonl"), before);
 
   ASSERT_EQ(run(arguments({"--overwrite", "--arms", "relu"})).exit_code, 0);

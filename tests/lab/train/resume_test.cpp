@@ -187,7 +187,26 @@ TEST_F(Damage, ACheckpointOfAnotherRunOrNetworkIsRefused) {
   std::filesystem::create_directories(other);
   auto text = content_of(folder_ / "config.toml");
   write(folder_ / "config.toml", text.replace(text.find("widths = [6, 6]"), 15, "widths = [6, 7]"));
+  const auto message = refusal();
+  EXPECT_NE(message.find("config.toml' has been changed"), std::string::npos) << message;
+  EXPECT_NE(message.find("widths is [6, 6] there and [6, 7] here"), std::string::npos) << message;
+  // The status tells of a change of one file, the checkpoint of one of both.
+  auto status = content_of(folder_ / "status.json");
+  write(folder_ / "status.json", status.replace(status.find("widths = [6, 6]"), 15, "widths = [6, 7]"));
   EXPECT_NE(refusal().find("another shape"), std::string::npos);
+  const auto back = [](std::string of) { return of.replace(of.find("[6, 7]"), 6, "[6, 6]"); };
+  const auto faster = [](std::string of) { return of.replace(of.find("lr = 0.02"), 9, "lr = 0.05"); };
+  for (const auto* name : {"config.toml", "status.json"}) {
+    write(folder_ / name, faster(back(content_of(folder_ / name))));
+  }
+  EXPECT_NE(refusal().find("other settings or data"), std::string::npos);
+}
+
+TEST_F(Damage, RemovedEventsAreBegunAnew) {
+  std::filesystem::remove_all(folder_ / "tensorboard");
+  Recorder recorder;
+  EXPECT_TRUE(resume(dataset_, folder_.path(), recorder, kGoOn));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "tensorboard" / "0-nsilu-seed0" / "events.out.tfevents.0.anact"));
 }
 
 TEST_F(Damage, ShortenedMetricsAreNamed) {
