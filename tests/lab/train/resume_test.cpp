@@ -230,8 +230,8 @@ TEST(Resume, ADiskThatFillsUpLosesNothing) {
   Recorder recorder;
   ASSERT_TRUE(train(config, {}, dataset, whole.path(), recorder, kGoOn));
   {
-    // Only metrics.jsonl and the checkpoints outgrow the configuration.
-    const anact::test::FileSizeLimit limit(content_of(whole / "config.toml").size() + 1);
+    // Only metrics.jsonl and the checkpoints outgrow the status, which holds the configuration.
+    const anact::test::FileSizeLimit limit(content_of(whole / "status.json").size() + 100);
     EXPECT_THROW((void)train(config, {}, dataset, folder.path(), recorder, kGoOn), std::runtime_error);
   }
   EXPECT_TRUE(resume(dataset, folder.path(), recorder, kGoOn));
