@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "io/append_file.h"
+#include "io/json.h"
 #include "text/words.h"
 
 namespace anact::data {
@@ -128,7 +129,7 @@ Dataset parse(const std::shared_ptr<const char>& memory, std::uint64_t size, con
   require(tail.magic == kMagic && tail.version == kVersion && tail.record_size <= size - sizeof tail);
   const std::string_view text(memory.get() + size - sizeof tail - tail.record_size, tail.record_size);
   require(crc_of(text) == tail.record_crc);
-  const auto record = nlohmann::json::parse(text);
+  const auto record = io::parse_json<nlohmann::json>(text);
   require(record.at("fingerprint") == expected_fingerprint);
 
   Dataset dataset{

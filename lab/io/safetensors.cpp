@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "io/atomic_file.h"
+#include "io/json.h"
 #include "text/words.h"
 
 namespace anact::io {
@@ -67,6 +68,47 @@ std::string grouped(std::uint64_t value) {
   for (std::size_t digits = 3; digits < text.size(); digits += 4) text.insert(text.size() - digits, 1, ',');
   return text;
 }
+
+// Finds a key that an object has twice, of which a parsed object would keep one.
+class Keys : public nlohmann::json_sax<json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override {
+    keys_.emplace_back();
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (keys_.back().insert(name).second) return true;
+    twice = name;
+    return false;
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return true;
+  }
+  bool start_array(std::size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& exception) override {
+    // The parser itself tells of a number beyond what a double holds.
+    out_of_range = exception.id == kOutOfRange;
+    error = position;
+    return false;
+  }
+
+  std::optional<std::string> twice;
+  bool out_of_range = false;
+  std::size_t error = 0;
+
+ private:
+  static constexpr int kOutOfRange = 406;
+  std::vector<std::set<std::string>> keys_;  // of the objects that enclose the place that is parsed
+};
 
 class Parser {
  public:
@@ -130,21 +172,15 @@ class Parser {
     if (!text.starts_with('{')) fail_at(kLengthSize, "the header does not begin with '{'");
     // The JSON library takes a zero byte for the end.
     if (const auto zero = text.find('\0'); zero != text.npos) fail_at(kLengthSize + zero, kNotJson);
-    std::vector<std::set<std::string>> keys;  // of the objects that enclose the place that is parsed
-    const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
-      using Event = json::parse_event_t;
-      if (event == Event::object_start) keys.emplace_back();
-      if (event == Event::object_end) keys.pop_back();
-      if ((event == Event::object_start || event == Event::array_start) && depth >= kDeepestHeader) {
-        fail("the header is nested deeper than a tensor's shape");
-      }
-      if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
-        fail("the header has " + parsed.dump() + " twice");
-      }
-      return true;
-    };
+    if (is_deeper(text, kDeepestHeader)) fail("the header is nested deeper than a tensor's shape");
+    Keys keys;
     try {
-      return json::parse(text, check);
+      // In a pass of its own: the library's parser with a callback takes time quadratic in the number of tensors.
+      if (!json::sax_parse(text, &keys)) {
+        if (keys.twice) fail("the header has " + json(*keys.twice).dump() + " twice");
+        if (!keys.out_of_range) fail_at(kLengthSize + std::max<std::size_t>(keys.error, 1) - 1, kNotJson);
+      }
+      return json::parse(text);
     } catch (const json::parse_error& error) {
       fail_at(kLengthSize + std::max<std::size_t>(error.byte, 1) - 1, kNotJson);
     } catch (const json::exception&) {

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "io/atomic_file.h"
+#include "io/json.h"
 
 namespace anact::report {
 namespace {
@@ -133,7 +134,9 @@ std::string quoted(const std::filesystem::path& path) { return "'" + path.string
 Json parse_file(const std::filesystem::path& path) {
   const std::string text = io::read_file(path);
   try {
-    return Json::parse(text);
+    return io::parse_json<Json>(text);
+  } catch (const io::DeepJson& error) {
+    fail(quoted(path), error.what());
   } catch (const Json::parse_error& error) {
     const std::size_t byte = std::min(error.byte, text.size());
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(byte), '\n');
@@ -286,8 +289,9 @@ void load_metrics(const std::filesystem::path& path, Run& run) {
     const std::string where = quoted(path) + ", line " + std::to_string(++number);
     Json json;
     try {
-      json = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(start),
-                         text.begin() + static_cast<std::ptrdiff_t>(end));
+      json = io::parse_json<Json>(std::string_view(text).substr(start, end - start));
+    } catch (const io::DeepJson& error) {
+      fail(where, error.what());
     } catch (const Json::parse_error& error) {
       fail(where + ", byte " + std::to_string(error.byte), "malformed JSON: " + reason_of(error));
     }

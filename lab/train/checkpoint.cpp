@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "io/json.h"
 #include "io/safetensors.h"
 #include "models/weights.h"
 #include "text/words.h"
@@ -93,12 +94,14 @@ RunState load_checkpoint(const std::filesystem::path& path, const std::string& r
   if (found == file.metadata().end()) fail(path, "holds no state of a run");
   RunState state;
   try {
-    const auto json = nlohmann::ordered_json::parse(found->second);
+    const auto json = io::parse_json<nlohmann::ordered_json>(found->second);
     if (json.at("schema") != kSchema) fail(path, "written by another version");
     if (json.at("run") != run) fail(path, "of the run " + json.at("run").dump() + "; expected \"" + run + "\"");
     state = from_json(json);
   } catch (const nlohmann::json::exception&) {
     fail(path, "the state in its metadata is damaged");
+  } catch (const io::DeepJson& error) {
+    fail(path, std::string("the state in its metadata is ") + error.what());
   }
 
   std::map<std::string, torch::Tensor> stored;

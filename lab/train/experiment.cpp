@@ -13,6 +13,7 @@
 #include "data/sets.h"
 #include "data/subset.h"
 #include "io/atomic_file.h"
+#include "io/json.h"
 #include "text/words.h"
 #include "train/environment.h"
 #include "train/run.h"
@@ -183,7 +184,9 @@ void check_settings(const Config& config, const std::string& begun_with, const s
 
 nlohmann::ordered_json read_json(const std::filesystem::path& path) {
   try {
-    return nlohmann::ordered_json::parse(io::read_file(path));
+    return io::parse_json<nlohmann::ordered_json>(io::read_file(path));
+  } catch (const io::DeepJson& error) {
+    throw std::runtime_error("'" + path.string() + "': " + error.what());
   } catch (const nlohmann::json::exception&) {
     throw std::runtime_error("'" + path.string() + "': damaged; expected JSON");
   }

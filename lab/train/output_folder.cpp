@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "io/atomic_file.h"
+#include "io/json.h"
 
 namespace anact::train {
 namespace {
@@ -108,7 +109,9 @@ bool OutputFolder::is_empty() const {
 bool OutputFolder::holds_run() const {
   const auto path = path_ / kConfig;
   if (!fs::is_regular_file(path)) return false;
-  const auto config = nlohmann::json::parse(io::read_file(path), nullptr, false);
+  const auto text = io::read_file(path);
+  if (io::is_deeper(text, io::kDeepestJson)) return false;
+  const auto config = nlohmann::json::parse(text, nullptr, false);
   if (!config.is_object() || !config.contains("schema")) return false;
   const auto command = config.value("command", nlohmann::json());
   return command == "compare" || command == "train" || command == "probe";

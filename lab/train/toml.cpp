@@ -117,7 +117,31 @@ std::string to_toml(const Config& config) {
   return text;
 }
 
+// A dotted key makes a table for each dot, and the library's parser and destructor take the stack for each.
+void refuse_long_keys(std::string_view text, std::string_view source) {
+  constexpr std::size_t kMostDots = 32;
+  constexpr std::size_t kLargest = std::size_t{1} << 20;
+  if (text.size() > kLargest) {
+    throw std::invalid_argument("'" + std::string(source) + "' has " + std::to_string(text.size()) +
+                                " bytes; expected at most " + std::to_string(kLargest));
+  }
+  std::size_t number = 0;
+  while (!text.empty()) {
+    const auto line = text.substr(0, text.find('\n'));
+    ++number;
+    const auto key = line.substr(0, line.find('='));
+    const auto dots = static_cast<std::size_t>(std::ranges::count(key, '.'));
+    const auto first = key.find_first_not_of(" \t");
+    if (dots > kMostDots && first != key.npos && key[first] != '#') {
+      throw std::invalid_argument("'" + std::string(source) + "', line " + std::to_string(number) + ": a key with " +
+                                  std::to_string(dots) + " dots; expected at most " + std::to_string(kMostDots));
+    }
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+  }
+}
+
 toml::table parse_toml(std::string_view text, std::string_view source) {
+  refuse_long_keys(text, source);
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {

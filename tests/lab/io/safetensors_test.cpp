@@ -45,6 +45,15 @@ std::string complaint(const std::string& content) {
   return text;
 }
 
+// A library that compares each tensor with all others would take minutes.
+TEST(Safetensors, HoldsAHundredThousandTensors) {
+  std::vector<NamedTensor> tensors;
+  for (int i = 0; i < 100'000; ++i) tensors.push_back({"t" + std::to_string(i), "F32", {0}, {}});
+  const TemporaryFolder folder;
+  write_safetensors(folder / "many", tensors, {});
+  EXPECT_EQ(Safetensors(folder / "many").tensors().size(), 100'000u);
+}
+
 std::string tensor(const std::string& name, const std::string& dtype, const std::string& shape, int begin, int end) {
   return '"' + name + R"(":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":[)" +
          std::to_string(begin) + "," + std::to_string(end) + "]}";

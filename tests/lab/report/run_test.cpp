@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 #include <functional>
 
 #include "run_folder.h"
@@ -33,6 +34,20 @@ std::string message_after(const std::function<void(RunFolder&)>& damage) {
   damage(folder);
   folder.save();
   return message_of(folder);
+}
+
+// Neither the stack nor the memory may depend on what someone wrote into a file.
+TEST(LoadRun, DeepJsonIsRefusedByName) {
+  const std::string deep = "{\"x\": " + std::string(1'000'000, '[') + "1" + std::string(1'000'000, ']') + "}";
+  for (const std::string name : {"config.json", "environment.json", "status.json", "metrics.jsonl"}) {
+    RunFolder folder;
+    folder.add_all();
+    folder.save();
+    std::ofstream(folder.path() / name) << deep << "\n";
+    const auto message = message_of(folder);
+    EXPECT_TRUE(message.starts_with("'RUN/" + name + "'")) << message;
+    EXPECT_TRUE(message.ends_with("nested deeper than 64 levels")) << message;
+  }
 }
 
 TEST(LoadRun, ReadsAWholeRun) {

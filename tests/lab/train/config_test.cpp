@@ -127,6 +127,24 @@ TEST(Toml, ErrorsNameThePlace) {
   EXPECT_TRUE(has(toml_refusal("[training]\nlr = 1\nlr = 2\n"), "line 3"));
 }
 
+// The parser takes the stack for each dot.
+TEST(Toml, LongDottedKeysAreRefused) {
+  std::string key = "a";
+  for (int i = 0; i < 50'000; ++i) key += ".a";
+  for (const auto& text : {"\n" + key + " = 1", "\n[" + key + "]", "\n  \"a\"." + key + "=1"}) {
+    Config config;
+    try {
+      apply_toml(config, text, "run.toml");
+      ADD_FAILURE() << "read";
+    } catch (const std::invalid_argument& error) {
+      EXPECT_TRUE(std::string(error.what()).starts_with("'run.toml', line 2: a key with 5000")) << error.what();
+    }
+  }
+  Config config;
+  EXPECT_THROW(apply_toml(config, std::string(2'000'000, '#'), "run.toml"), std::invalid_argument);
+  EXPECT_NO_THROW(apply_toml(config, "# " + std::string(100, '.') + "\n", "run.toml"));
+}
+
 TEST(Flags, SetWhatTheyName) {
   Config config;
   set(config, setting("--lr"), {"0.25"});
