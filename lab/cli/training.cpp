@@ -45,7 +45,8 @@ class Watcher : public ProgressBar {
 };
 
 bool lies_in(const std::filesystem::path& file, const std::filesystem::path& folder) {
-  const auto inside = std::filesystem::weakly_canonical(file).lexically_relative(std::filesystem::weakly_canonical(folder));
+  const auto inside =
+      std::filesystem::weakly_canonical(file).lexically_relative(std::filesystem::weakly_canonical(folder));
   return !inside.empty() && *inside.begin() != "..";
 }
 
@@ -99,7 +100,8 @@ std::unique_ptr<train::OutputFolder> claim_folder(const TrainingOptions& options
     throw UsageError("the output folder '" + path.string() + "' holds no run, so --overwrite leaves it alone");
   }
   if (!config.weights.empty() && lies_in(config.weights, path)) {
-    throw UsageError("the weights '" + config.weights + "' lie in the folder that --overwrite replaces; copy them elsewhere");
+    throw UsageError("the weights '" + config.weights +
+                     "' lie in the folder that --overwrite replaces; copy them elsewhere");
   }
   return folder;
 }

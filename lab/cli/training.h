@@ -59,8 +59,8 @@ void add_training_flags(CLI::App& command, const std::shared_ptr<TrainingOptions
 [[nodiscard]] std::unique_ptr<train::OutputFolder> claim_folder(const TrainingOptions& options,
                                                                 const train::Config& config);
 
-// The data set of a new run, once all is done that can fail before the first step; then the run that the folder holds is
-// set aside.
+// The data set of a new run, once all is done that can fail before the first step; then the run that the folder holds
+// is set aside.
 [[nodiscard]] data::Dataset make_ready(const train::Config& config, train::OutputFolder& folder);
 
 // "digits, mnist-mlp, ...".

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -31,7 +32,7 @@
 namespace anact::data {
 namespace {
 
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::array<char, 8> kMagic{'A', 'N', 'A', 'C', 'T', 'S', 'E', 'T'};
 constexpr std::uint64_t kAlignment = 64;
 // Decoded at a time: enough to share out among threads.
@@ -46,8 +47,50 @@ struct Tail {
 };
 static_assert(sizeof(Tail) == 24 && std::is_trivially_copyable_v<Tail>);
 
-std::uint32_t crc_of(std::string_view text) {
-  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size()));
+std::uint32_t add_to_crc(std::uint32_t crc, std::string_view bytes) {
+  return static_cast<std::uint32_t>(crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
+
+std::uint32_t crc_of(std::string_view bytes) { return add_to_crc(0, bytes); }
+
+// Bytes that have a CRC-32 of their own.
+constexpr std::size_t kBlockBytes = std::size_t{1} << 22;
+
+// The CRC-32 of each block of what is added.
+class BlockSums {
+ public:
+  void add(std::string_view bytes) {
+    while (!bytes.empty()) {
+      if (filled_ == 0) sums_.push_back(0);
+      const auto part = bytes.substr(0, kBlockBytes - filled_);
+      sums_.back() = add_to_crc(sums_.back(), part);
+      filled_ = (filled_ + part.size()) % kBlockBytes;
+      bytes.remove_prefix(part.size());
+    }
+  }
+  [[nodiscard]] const std::vector<std::uint32_t>& sums() const { return sums_; }
+
+ private:
+  std::vector<std::uint32_t> sums_;
+  std::size_t filled_ = 0;  // of the last block
+};
+
+// Whether each block has its sum. By all processors: a set can be larger than what one reads in a moment.
+bool are_whole(std::string_view bytes, const std::vector<std::uint32_t>& sums) {
+  if (sums.size() != (bytes.size() + kBlockBytes - 1) / kBlockBytes) return false;
+  std::atomic<std::size_t> next = 0;
+  std::atomic<bool> whole = true;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < sums.size() && whole; i = next++) {
+      if (crc_of(bytes.substr(i * kBlockBytes, kBlockBytes)) != sums[i]) whole = false;
+    }
+  };
+  std::vector<std::jthread> threads;
+  const auto helpers = std::min<std::size_t>(std::thread::hardware_concurrency(), sums.size());
+  for (std::size_t i = 1; i < helpers; ++i) threads.emplace_back(work);
+  work();
+  threads.clear();
+  return whole;
 }
 
 // FNV-1a with 64 bits (Fowler, Noll and Vo).
@@ -147,6 +190,7 @@ Dataset parse(const std::shared_ptr<const char>& memory, std::uint64_t size, con
   const std::uint64_t train = record.at("train"), test = record.at("test");
   const auto layout = make_layout(dataset.shape, train, test);
   require(layout.record + tail.record_size + sizeof tail == size);
+  require(are_whole({memory.get(), layout.record}, record.at("blocks").get<std::vector<std::uint32_t>>()));
   const auto values = static_cast<std::size_t>(dataset.shape.values());
   const auto samples = [&](std::uint64_t pixels, std::uint64_t labels, std::size_t count) {
     return Samples{.pixels = {reinterpret_cast<const std::uint8_t*>(memory.get() + pixels), count * values},
@@ -240,17 +284,38 @@ auto making(F call) {
   }
 }
 
+// Between the name of the file and the process that makes it aside.
+constexpr const char* kAside = ".tmp";
+
+// Removes what processes that were killed had begun: files aside that have not grown for an hour.
+void remove_abandoned(const std::filesystem::path& path) {
+  const auto begins = path.filename().string() + kAside;
+  const auto an_hour_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(1);
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(path.parent_path(), ignored)) {
+    const auto written = entry.last_write_time(ignored);
+    if (!ignored && entry.path().filename().string().starts_with(begins) && written < an_hour_ago) {
+      std::filesystem::remove(entry.path(), ignored);
+    }
+  }
+}
+
 void make_file(const std::filesystem::path& path, const Source& source, const std::string& fingerprint,
                const std::function<void(std::int64_t done, std::int64_t of)>& progress) {
   static std::atomic<int> made = 0;  // by this process, of which several threads may make the same file
-  const Aside aside(path.string() + ".tmp" + std::to_string(::getpid()) + "-" + std::to_string(made++));
+  const Aside aside(path.string() + kAside + std::to_string(::getpid()) + "-" + std::to_string(made++));
   const auto file = making([&] {
     std::error_code error;
     std::filesystem::create_directories(path.parent_path(), error);
     if (error) throw std::runtime_error("cannot make " + quote_path(path.parent_path()) + ": " + error.message());
+    remove_abandoned(path);
     return std::make_unique<io::AppendFile>(aside.path);
   });
-  const auto append = [&](std::string_view bytes) { making([&] { file->append(bytes); }); };
+  BlockSums blocks;
+  const auto append = [&](std::string_view bytes) {
+    making([&] { file->append(bytes); });
+    blocks.add(bytes);
+  };
   const auto pad_to = [&](std::uint64_t offset) {
     append(std::string(offset - static_cast<std::uint64_t>(file->size()), '\0'));
   };
@@ -297,7 +362,8 @@ void make_file(const std::filesystem::path& path, const Source& source, const st
               {"test", test},
               {"mean", summary.mean()},
               {"deviation", summary.deviation()},
-              {"checksum", summary.checksum()}};
+              {"checksum", summary.checksum()},
+              {"blocks", blocks.sums()}};
   } catch (const std::runtime_error& error) {
     fail(source.path, error.what());
   }

@@ -7,7 +7,8 @@
 
 namespace anact::io {
 
-// Far more than any file of ours has. A value's destructor, and whoever walks it, takes as much of the stack as it is deep.
+// Far more than any file of ours has. A value's destructor, and whoever walks it, takes as much of the stack as it is
+// deep.
 inline constexpr int kDeepestJson = 64;
 
 static_assert(kDeepestJson == 64, "the message below says so");

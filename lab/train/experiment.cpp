@@ -177,8 +177,8 @@ void check_settings(const Config& config, const std::string& begun_with, const s
     throw std::runtime_error(error.what());
   }
   if (const auto changed = differences(before, config); !changed.empty()) {
-    throw std::runtime_error("'" + (folder / "config.toml").string() + "' has been changed since the training was begun: " +
-                             text::join(changed));
+    throw std::runtime_error("'" + (folder / "config.toml").string() +
+                             "' has been changed since the training was begun: " + text::join(changed));
   }
 }
 

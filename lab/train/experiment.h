@@ -26,15 +26,16 @@ struct Invocation {
 [[nodiscard]] data::Dataset open_dataset(const Config& config,
                                          const std::function<void(std::int64_t, std::int64_t)>& progress = {});
 
-// Does what can fail before the first step, for each arm and the first seed: builds the network, with the weights to begin
-// from, makes the first batch, and goes forward and back with it. Throws std::invalid_argument when an arm's network or the
-// augmentation does not fit the data; std::runtime_error when the memory does not suffice, and as models::load_weights does.
+// Does what can fail before the first step, for each arm and the first seed: builds the network, with the weights to
+// begin from, makes the first batch, and goes forward and back with it. Throws std::invalid_argument when an arm's
+// network or the augmentation does not fit the data; std::runtime_error when the memory does not suffice, and as
+// models::load_weights does.
 void rehearse(const Config& config, const data::Dataset& dataset);
 
-// Trains into `folder`, which must exist and hold no run. Returns whether all runs ended: false when `stop` became true,
-// which leaves a folder that says it is partial. Throws std::invalid_argument for what validate() refuses, before the
-// folder is touched; std::runtime_error when the folder cannot be written, the memory does not suffice or the network
-// does not fit the data; the folder then says that it is partial as far as the disk allows.
+// Trains into `folder`, which must exist and hold no run. Returns whether all runs ended: false when `stop` became
+// true, which leaves a folder that says it is partial. Throws std::invalid_argument for what validate() refuses, before
+// the folder is touched; std::runtime_error when the folder cannot be written, the memory does not suffice or the
+// network does not fit the data; the folder then says that it is partial as far as the disk allows.
 [[nodiscard]] bool train(const Config& config, const Invocation& invocation, const data::Dataset& dataset,
                          const std::filesystem::path& folder, Observer& observer, const std::atomic<bool>& stop);
 

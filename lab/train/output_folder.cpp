@@ -22,7 +22,7 @@ constexpr const char* kConfig = "config.json";
 constexpr const char* kStatus = "status.json";
 
 // What a run writes; the configuration last, by which a run is known: where it is, all the others are.
-constexpr const char* kRunFiles[] = {"report.html", "summary.csv",      "probe.csv",   "probe.html", "metrics.jsonl",
+constexpr const char* kRunFiles[] = {"report.html", "summary.csv",      "probe.csv",   "probe.html",  "metrics.jsonl",
                                      "metrics.csv", "log.txt",          "tensorboard", "checkpoints", "weights",
                                      "config.toml", "environment.json", kStatus,       kConfig};
 

@@ -13,8 +13,8 @@ namespace anact::train {
 // to replace it has begun.
 class OutputFolder {
  public:
-  // Makes the folder, and those it lies in, if they are not there. Throws std::runtime_error when it cannot be made, and
-  // when another process writes into it.
+  // Makes the folder, and those it lies in, if they are not there. Throws std::runtime_error when it cannot be made,
+  // and when another process writes into it.
   explicit OutputFolder(std::filesystem::path path);
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
