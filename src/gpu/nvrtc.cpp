@@ -60,6 +60,8 @@ std::vector<fs::path> wheel_folders(const fs::path& torch_folder) {
   for (fs::directory_iterator entry(packages, ignored), end; entry != end; entry.increment(ignored)) {
     if (entry->path().filename().string().starts_with("cu")) folders.push_back(entry->path() / "lib");
   }
+  // For the message alone.
+  if (folders.empty()) folders.push_back(packages);
   return folders;
 }
 
