@@ -12,6 +12,14 @@ constexpr int kComputeCapabilityMajor = 75;
 constexpr int kComputeCapabilityMinor = 76;
 constexpr int kCaptureRelaxed = 2;
 
+SharedLibrary open_driver(const std::string& file) {
+  try {
+    return SharedLibrary(file);
+  } catch (const Error& error) {
+    throw Error(std::string("there is no NVIDIA driver here, or it cannot be opened: ") + error.what());
+  }
+}
+
 }  // namespace
 
 // Makes a context the thread's current one, unless it is already, and afterwards the one that was before.
@@ -50,7 +58,7 @@ class CudaDriver::RelaxedCapture {
   int mode_ = kCaptureRelaxed;  // the mode that the other call puts in place
 };
 
-CudaDriver::CudaDriver(const std::string& file) try : library_(file) {
+CudaDriver::CudaDriver(const std::string& file) try : library_(open_driver(file)) {
   library_.bind(api_.error_name, "cuGetErrorName");
   library_.bind(api_.error_string, "cuGetErrorString");
   library_.bind(api_.init, "cuInit");
@@ -70,7 +78,7 @@ CudaDriver::CudaDriver(const std::string& file) try : library_(file) {
   check(api_.version(&version_), "cuDriverGetVersion");
   int count = 0;
   check(api_.device_count(&count), "cuDeviceGetCount");
-  if (count == 0) throw Error("it finds no device");
+  if (count == 0) throw Error("the driver finds no device");
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     const int device = handle_of(ordinal);
     std::array<char, 256> name{};

@@ -34,6 +34,7 @@ class Function {
   std::string expression_;
 };
 
+// Kept until the process ends, without being destroyed, where other threads may still launch then.
 class Programs {
  public:
   using Open = std::function<Backend()>;

@@ -30,7 +30,10 @@ TEST(CudaDriver, DescribesItsDevices) {
 
 TEST(CudaDriver, SaysWhyThereIsNone) {
   const auto reason = message([] { const CudaDriver driver("libcuda_of_nobody.so.1"); });
-  EXPECT_TRUE(reason.starts_with("no NVIDIA GPU can be used: libcuda_of_nobody.so.1: ")) << reason;
+  EXPECT_TRUE(
+      reason.starts_with("no NVIDIA GPU can be used: there is no NVIDIA driver here, or it cannot be "
+                         "opened: libcuda_of_nobody.so.1: "))
+      << reason;
   const auto in_part = stub("in_part/libcuda.so.1").string();
   EXPECT_EQ(message([&] { const CudaDriver driver(in_part); }),
             "no NVIDIA GPU can be used: '" + in_part + "' has no function cuLaunchKernel");
