@@ -70,7 +70,7 @@ class Descriptor {
 // The content, where the file is a regular one that this user or root wrote.
 std::optional<std::string> read_own(const fs::path& path, std::uintmax_t most) {
   // A pipe in the entry's place must not block.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
   if (file.get() < 0 || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
   if (status.st_uid != ::geteuid() && status.st_uid != 0) return {};

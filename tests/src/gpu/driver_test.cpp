@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <thread>
 
+#include "gpu/shared_library.h"
 #include "stubs.h"
 #include "support/message.h"
 
@@ -51,11 +52,16 @@ TEST(CudaDriver, LoadsAndLaunchesInTheDevicesContext) {
   std::uint64_t threads = 0;
   std::uint64_t* counter = &threads;
   void* arguments[] = {&counter};
-  // A thread that has no context, as autograd's.
+  int (*current_context)(void** context) = nullptr;
+  SharedLibrary(stub("driver/libcuda.so.1").string()).bind(current_context, "cuCtxGetCurrent");
+  // A thread that has no context, as autograd's, and has none afterwards.
   std::thread([&] {
     driver.launch(second, {.grid = {2, 3, 5}, .block = {7, 11, 13}, .shared_bytes = 17}, reinterpret_cast<void*>(19),
                   arguments);
     driver.launch(first, {.grid = {.x = 4}, .block = {.x = 32}}, nullptr, arguments);
+    void* context = &threads;
+    current_context(&context);
+    EXPECT_EQ(context, nullptr);
   }).join();
   EXPECT_EQ(threads, 2u * 3 * 5 * 7 * 11 * 13 + 4 * 32);
   EXPECT_EQ(calls.all(),

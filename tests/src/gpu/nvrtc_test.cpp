@@ -125,6 +125,8 @@ TEST_F(NvrtcSearchTest, TheNewestOfTwoWheels) {
   put("nvidia/cu13/lib");
   put("nvidia/cuda_nvrtc/lib", "libnvrtc.so.12");
   EXPECT_EQ(found(), expected("nvidia/cu13/lib/libnvrtc.so.13"));
+  put("nvidia/cuda_of_later/lib", "libnvrtc.so.14");
+  EXPECT_EQ(found(), expected("nvidia/cuda_of_later/lib/libnvrtc.so.14"));
 }
 
 TEST_F(NvrtcSearchTest, LibtorchsOwnFolder) {

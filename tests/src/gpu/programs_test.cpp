@@ -100,11 +100,16 @@ TEST_F(ProgramsTest, CompilesAnewWhenAnythingIsDifferent) {
   program = program_of("source");
   program.options = {"-a", "-b"};
   differs(program);
+  program.options = {"-a", "-c"};
+  differs(program);
   program.options = {"-a -b"};
   differs(program);
   {
     const Variable devices("ANACT_STUB_DEVICES", "9.0 8.0");
     differs(program_of("source"), "f", 1);
+    // Each device has an entry of its own.
+    for (const int device : {0, 1}) EXPECT_NE(make()->get(device, "f"), nullptr);
+    EXPECT_EQ(calls_.count("compile "), compilations);
   }
   // Another NVRTC compiles anew, here in vain: it has no builtins.
   const Variable version("ANACT_STUB_VERSION", "13.1");
