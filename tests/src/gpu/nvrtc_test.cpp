@@ -27,7 +27,8 @@ TEST(Nvrtc, CompilesForTheArchitecture) {
   const auto binary = nvrtc.compile(kProgram, "f<float>", "sm_90");
   EXPECT_STREQ(binary.code.c_str(), "CUBIN sm_90 lowered(f<float>)");
   EXPECT_EQ(binary.symbol, "lowered(f<float>)");
-  EXPECT_EQ(calls.all(), std::vector<std::string>{"compile f<float> --gpu-architecture=sm_90 --std=c++20 -lineinfo"});
+  EXPECT_EQ(calls.all(), (std::vector<std::string>{"compile f<float> --gpu-architecture=sm_90 --std=c++20 -lineinfo",
+                                                   "done f<float>"}));
 }
 
 TEST(Nvrtc, MakesPtxForAnArchitectureThatItDoesNotKnow) {

@@ -104,6 +104,7 @@ int nvrtcCompileProgram(void* program, int count, const char* const* options) {
   const auto target = words.substr(option.size(), words.find(' ') - option.size());
   unit.lowered = "lowered(" + unit.expression + ")";
   unit.ptx = "PTX " + target + " " + unit.lowered;
+  anact::test::log_call("done " + unit.expression);
   if (target.starts_with("sm_")) unit.cubin = "CUBIN " + target + " " + unit.lowered;
   return kSuccess;
 }
