@@ -3,7 +3,9 @@
 //   gpu_child get FOLDER EXPRESSION…     "function" or what was reported, a line an expression
 //   gpu_child compile FOLDER ARCHITECTURE SOURCE HEADER EXPRESSION
 //                                        the compiler's version, and what kind of code it made
-// FOLDER is libtorch's. With ANACT_KILL_AT_RENAME the process is killed when it is to put a file in place.
+// FOLDER is libtorch's. The library that ANACT_OPEN_FIRST names is opened before all else, and with
+// ANACT_KILL_AT_RENAME the process is killed when it is to put a file in place.
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -70,6 +72,7 @@ int run(int count, char** words) {
 
 int main(int count, char** words) {
   if (count < 3) return 2;
+  if (const char* first = std::getenv("ANACT_OPEN_FIRST"); first != nullptr) ::dlopen(first, RTLD_NOW | RTLD_LOCAL);
   try {
     return run(count, words);
   } catch (const Error& error) {

@@ -149,7 +149,7 @@ TEST_F(NvrtcSearchTest, WhatTheProcessHasLoaded) {
   put("nvidia/cu13/lib");
   put("else/where");
   const auto loaded = (packages_ / "else/where/libnvrtc.so.13").string();
-  EXPECT_EQ(found({{"LD_PRELOAD", loaded}}), "NVRTC 13.0, " + loaded);
+  EXPECT_EQ(found({{"ANACT_OPEN_FIRST", loaded}}), "NVRTC 13.0, " + loaded);
 }
 
 TEST_F(NvrtcSearchTest, GoesOnWhereOneIsUnusable) {
