@@ -47,7 +47,8 @@ void print_recipes(bool json) {
 }  // namespace
 
 void add_info(CLI::App& app) {
-  auto* command = app.add_subcommand("info", "Print versions, processor, threads and build: what a bug report needs");
+  auto* command =
+      app.add_subcommand("info", "Print versions, processor, threads, GPU and build: what a bug report needs");
   const auto json = std::make_shared<bool>(false);
   command->add_flag("--json", *json, "Print JSON");
   const auto of_options = std::make_shared<bool>(false);
@@ -63,7 +64,8 @@ void add_info(CLI::App& app) {
       print_recipes(*json);
       return;
     }
-    const auto environment = train::environment();
+    auto environment = train::environment();
+    environment.update(train::gpu_environment());
     if (*json) {
       std::cout << environment.dump(2) << "\n";
       return;

@@ -16,7 +16,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if "run" in arguments:
         return int(arguments.run(arguments))
-    for name, value in _C.environment().items():
+    for name, value in (_C.environment() | _C.gpu_environment()).items():
         print(f"{name:<17} {value}")
     return 0
 

@@ -211,9 +211,9 @@ auto gains_of(const std::string& text, double mean, double deviation, const std:
                          gains.backward, factors);
 }
 
-py::dict environment() {
+py::dict to_dictionary(const ops::Environment& environment) {
   py::dict result;
-  for (const auto& [name, value] : ops::environment()) {
+  for (const auto& [name, value] : environment) {
     std::visit([&, &key = name](const auto& plain) { result[key.c_str()] = py::cast(plain); }, value);
   }
   return result;
@@ -321,7 +321,8 @@ PYBIND11_MODULE(_C, m) {
         nn::initialize_weight(weight, which, generator);
       },
       py::arg("weight"), py::arg("recipe"), py::arg("generator"));
-  m.def("environment", &environment);
+  m.def("environment", [] { return to_dictionary(ops::environment()); });
+  m.def("gpu_environment", [] { return to_dictionary(ops::gpu_environment()); });
   m.def("options", [] {
     std::vector<std::tuple<std::string, std::string, std::string, std::string>> rows;
     for (const auto& option : option_table()) {

@@ -1,14 +1,18 @@
 #include "ops/environment.h"
 
 #include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <sys/utsname.h>
 #include <torch/headeronly/version.h>
 
 #include <chrono>
 #include <ctime>
 #include <fstream>
+#include <system_error>
 #include <thread>
+#include <utility>
 
+#include "gpu/gpu.h"
 #include "kernels/kernels.h"
 
 namespace anact::ops {
@@ -63,6 +67,20 @@ Environment environment() {
           {"threads", at::get_num_threads()},
           {"os", operating_system()},
           {"started", now()}};
+}
+
+Environment gpu_environment() {
+  Environment rows;
+  for (auto& [name, value] : gpu::describe({torch_folder()})) rows.emplace_back(name, std::move(value));
+  return rows;
+}
+
+std::filesystem::path torch_folder() {
+  Dl_info info{};
+  if (::dladdr(reinterpret_cast<void*>(&at::get_num_threads), &info) == 0 || info.dli_fname == nullptr) return {};
+  std::error_code error;
+  const auto path = std::filesystem::absolute(info.dli_fname, error);
+  return error ? std::filesystem::path() : path.parent_path();
 }
 
 }  // namespace anact::ops
