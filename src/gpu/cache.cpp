@@ -206,7 +206,7 @@ fs::path cache_folder() {
     const char* value = std::getenv(name);
     return fs::path(value != nullptr ? value : "");
   };
-  if (auto folder = variable("ANACT_CACHE_DIR"); !folder.empty()) return folder;
+  if (const auto folder = variable("ANACT_CACHE"); !folder.empty()) return folder / "cuda";
   // A relative one is to be ignored (XDG Base Directory Specification).
   if (const auto folder = variable("XDG_CACHE_HOME"); folder.is_absolute()) return folder / "anact" / "cuda";
   if (const auto home = variable("HOME"); !home.empty()) return home / ".cache" / "anact" / "cuda";

@@ -40,7 +40,7 @@ class Cache {
   std::uintmax_t bytes_;
 };
 
-// ANACT_CACHE_DIR, else anact/cuda in XDG_CACHE_HOME, else ~/.cache/anact/cuda; empty where none of them is set.
+// cuda in ANACT_CACHE, else anact/cuda in XDG_CACHE_HOME, else ~/.cache/anact/cuda; empty where none of them is set.
 [[nodiscard]] std::filesystem::path cache_folder();
 
 }  // namespace anact::gpu

@@ -38,7 +38,7 @@ std::string to_text(const std::vector<Device>& devices) {
 
 std::string describe_cache() {
   const auto folder = cache_folder();
-  if (folder.empty()) return "none: none of ANACT_CACHE_DIR, XDG_CACHE_HOME and HOME is set";
+  if (folder.empty()) return "none: none of ANACT_CACHE, XDG_CACHE_HOME and HOME is set";
   const auto usage = Cache(folder).usage();
   return folder.string() + ", " + std::to_string(usage.entries) + (usage.entries == 1 ? " kernel, " : " kernels, ") +
          std::to_string(usage.bytes) + " bytes";

@@ -202,14 +202,14 @@ TEST(Info, WhatThereIsForAGpu) {
   folder.write("libcuda.so.1", "no library");
   Setting setting;
   setting.environment = {{"LD_LIBRARY_PATH", folder.path().string()},
-                         {"ANACT_CACHE_DIR", (folder / "cache").string()},
+                         {"ANACT_CACHE", folder.path().string()},
                          {"ANACT_CUDA", "off"}};
   const auto json = nlohmann::json::parse(run({"info", "--json"}, setting).out);
   const auto gpu = json.at("gpu").get<std::string>();
   EXPECT_TRUE(gpu.starts_with("none: no NVIDIA GPU can be used: ")) << gpu;
   EXPECT_TRUE(has(gpu, "libcuda.so.1")) << gpu;
   EXPECT_NE(json.at("gpu_compiler"), "");
-  EXPECT_EQ(json.at("gpu_cache"), (folder / "cache").string() + ", 0 kernels, 0 bytes");
+  EXPECT_EQ(json.at("gpu_cache"), (folder / "cuda").string() + ", 0 kernels, 0 bytes");
   EXPECT_EQ(json.at("gpu_kernels"), "off, by ANACT_CUDA");
 }
 

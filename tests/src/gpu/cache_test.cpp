@@ -259,9 +259,9 @@ TEST(Cache, ThreadsNeverSeeAPart) {
 }
 
 TEST(CacheFolder, FollowsTheEnvironment) {
-  const Variable named("ANACT_CACHE_DIR", "/some/where"), home("HOME", "/home/user"), xdg("XDG_CACHE_HOME", "/xdg");
-  EXPECT_EQ(cache_folder(), "/some/where");
-  const Variable unnamed("ANACT_CACHE_DIR", "");
+  const Variable named("ANACT_CACHE", "/some/where"), home("HOME", "/home/user"), xdg("XDG_CACHE_HOME", "/xdg");
+  EXPECT_EQ(cache_folder(), "/some/where/cuda");
+  const Variable unnamed("ANACT_CACHE", "");
   EXPECT_EQ(cache_folder(), "/xdg/anact/cuda");
   for (const char* ignored : {"", "relative"}) {
     const Variable other("XDG_CACHE_HOME", ignored);

@@ -239,7 +239,7 @@ class ProcessesTest : public testing::Test {
 
   [[nodiscard]] std::map<std::string, std::string> environment(std::map<std::string, std::string> more = {}) const {
     more.emplace("LD_LIBRARY_PATH", stub("driver").string());
-    more.emplace("ANACT_CACHE_DIR", (packages_ / "cache").string());
+    more.emplace("ANACT_CACHE", packages_.path().string());
     return more;
   }
   [[nodiscard]] std::string torch_folder() const { return (packages_ / "torch" / "lib").string(); }
@@ -260,7 +260,7 @@ TEST_F(ProcessesTest, TwoAtOnceDoNotDisturbEachOther) {
   Child first({"get", torch_folder(), "f"}, slow), second({"get", torch_folder(), "f"}, slow);
   EXPECT_EQ(first.wait().out, "function\n");
   EXPECT_EQ(second.wait().out, "function\n");
-  EXPECT_EQ(names_in(packages_ / "cache").size(), 1u);
+  EXPECT_EQ(names_in(packages_ / "cuda").size(), 1u);
   const auto compilations = calls_.count("compile ");
   EXPECT_EQ(run_child({"get", torch_folder(), "f"}, environment()).out, "function\n");
   EXPECT_EQ(calls_.count("compile "), compilations);
@@ -269,14 +269,14 @@ TEST_F(ProcessesTest, TwoAtOnceDoNotDisturbEachOther) {
 TEST_F(ProcessesTest, OneThatIsKilledLeavesNoEntryAndItsRemainsGo) {
   const auto killed = run_child({"get", torch_folder(), "f"}, environment({{"ANACT_KILL_AT_RENAME", "1"}}));
   EXPECT_EQ(killed.signal, SIGKILL);
-  auto names = names_in(packages_ / "cache");
+  auto names = names_in(packages_ / "cuda");
   ASSERT_EQ(names.size(), 1u);
   EXPECT_TRUE(names.begin()->ends_with(".tmp")) << *names.begin();
-  std::filesystem::last_write_time(packages_ / "cache" / *names.begin(),
+  std::filesystem::last_write_time(packages_ / "cuda" / *names.begin(),
                                    std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
   EXPECT_EQ(run_child({"get", torch_folder(), "f"}, environment()).out, "function\n");
   EXPECT_EQ(calls_.count("compile "), 2u);
-  names = names_in(packages_ / "cache");
+  names = names_in(packages_ / "cuda");
   ASSERT_EQ(names.size(), 1u);
   EXPECT_TRUE(names.begin()->ends_with(".kernel")) << *names.begin();
 }
@@ -302,20 +302,20 @@ TEST_F(ProcessesTest, DescribeWhatThereIs) {
   EXPECT_EQ(rows[0], "gpu\t2 × Stub (sm_90, 4 multiprocessors); Stub (sm_86, 4 multiprocessors)");
   EXPECT_EQ(rows[1], "gpu_driver\tCUDA 13.0, " + stub("driver/libcuda.so.1").string());
   EXPECT_EQ(rows[2], "gpu_compiler\tNVRTC 13.0, " + (packages_ / "nvidia/cu13/lib/libnvrtc.so.13").string());
-  EXPECT_EQ(rows[3], "gpu_cache\t" + (packages_ / "cache").string() + ", 0 kernels, 0 bytes");
+  EXPECT_EQ(rows[3], "gpu_cache\t" + (packages_ / "cuda").string() + ", 0 kernels, 0 bytes");
   EXPECT_EQ(rows[4], "gpu_kernels\toff, by ANACT_CUDA");
   (void)run_child({"get", torch_folder(), "f"}, environment());
   const auto after = test::lines_of(run_child({"describe", torch_folder()}, environment({{"ANACT_CUDA", "OFF"}})).out);
   ASSERT_EQ(after.size(), 5u);
-  const auto bytes = std::filesystem::file_size(packages_ / "cache" / *names_in(packages_ / "cache").begin());
+  const auto bytes = std::filesystem::file_size(packages_ / "cuda" / *names_in(packages_ / "cuda").begin());
   EXPECT_EQ(after[3],
-            "gpu_cache\t" + (packages_ / "cache").string() + ", 1 kernel, " + std::to_string(bytes) + " bytes");
+            "gpu_cache\t" + (packages_ / "cuda").string() + ", 1 kernel, " + std::to_string(bytes) + " bytes");
   EXPECT_EQ(after[4], "gpu_kernels\ton; ANACT_CUDA is 'OFF', not 'off'");
 }
 
 TEST_F(ProcessesTest, DescribeWhatIsMissing) {
   const auto rows =
-      test::lines_of(run_child({"describe", "/no/torch/lib"}, {{"ANACT_CACHE_DIR", ""},
+      test::lines_of(run_child({"describe", "/no/torch/lib"}, {{"ANACT_CACHE", ""},
                                                                {"XDG_CACHE_HOME", ""},
                                                                {"HOME", ""},
                                                                {"LD_LIBRARY_PATH", stub("in_part").string()}})
@@ -323,7 +323,7 @@ TEST_F(ProcessesTest, DescribeWhatIsMissing) {
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_TRUE(rows[0].starts_with("gpu\tnone: no NVIDIA GPU can be used: ")) << rows[0];
   EXPECT_TRUE(rows[1].starts_with("gpu_compiler\tnone: libnvrtc.so.13 or libnvrtc.so.12 ")) << rows[1];
-  EXPECT_EQ(rows[2], "gpu_cache\tnone: none of ANACT_CACHE_DIR, XDG_CACHE_HOME and HOME is set");
+  EXPECT_EQ(rows[2], "gpu_cache\tnone: none of ANACT_CACHE, XDG_CACHE_HOME and HOME is set");
 }
 
 TEST(Enabled, UnlessTheEnvironmentSaysOff) {
