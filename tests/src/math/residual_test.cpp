@@ -46,10 +46,10 @@ Shortcut after(const Map& map, int blocks) {
   return result;
 }
 
-NormalizationOptions options(Solution solution, bool centre) {
+NormalizationOptions options(Solution solution, bool centre, Target target = Target::input) {
   NormalizationOptions result;
   result.solution = solution;
-  result.target = Target::input;
+  result.target = target;
   result.centre = centre;
   return result;
 }
@@ -66,6 +66,7 @@ TEST(Residual, AnActivationAfterTheSum) {
       {{"silu", options(Solution::compromise, false)}, 1.51, 2.37, 0.99, 0.230},
       {{"silu", options(Solution::backward, false)}, 2.67, 5.42, 1.07, 1.00},
       {{"silu", options(Solution::compromise, false), true, true}, 46.5, 781, 1.65, 504},
+      {{"silu", options(Solution::compromise, true, Target::unit)}, 0.00, 0.81, 1.16, 0.0113},
       {{"silu", options(Solution::exact, true)}, -1.00, 1.61, 2.12, 1.00},
   };
   for (const auto& row : rows) {
