@@ -282,15 +282,25 @@ HWY_INLINE double CountOfBlock(std::uint64_t size) {
 }
 
 // A shift near the mean, which keeps the variance accurate when the mean is large beside the deviation: the mean of the
-// block's first elements, so that a single outlier does no harm.
+// block's first elements but the least and the largest, so that an outlier does no harm.
 template <class T>
 HWY_INLINE Arithmetic<T> Pivot(const T* x, std::uint64_t size) {
+  using A = Arithmetic<T>;
   const std::uint64_t first = std::uint64_t{blockIdx.x} * kTile * kPacketSize<T>;
   const std::uint64_t count = size - first < 8 ? size - first : 8;
   if (count == 0) return 0;
-  Arithmetic<T> sum = 0;
-  for (std::uint64_t i = 0; i < count; ++i) sum += Widen(x[first + i]);
-  return sum / static_cast<Arithmetic<T>>(count);
+  const A one = Widen(x[first]);
+  const A other = count > 1 ? Widen(x[first + 1]) : one;
+  A low = one < other ? one : other;
+  A high = one < other ? other : one;
+  A sum = 0;
+  for (std::uint64_t i = 2; i < count; ++i) {
+    const A next = Widen(x[first + i]);
+    sum += next < low ? low : next > high ? high : next;
+    low = next < low ? next : low;
+    high = next > high ? next : high;
+  }
+  return count > 2 ? sum / static_cast<A>(count - 2) : low;
 }
 
 // y = scale * f(x) + offset, with the scale and the offset that find_map(scale, offset) sets, and the block's moments for

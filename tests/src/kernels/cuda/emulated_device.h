@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/emulated_kernels.h"
@@ -64,6 +66,21 @@ Launch shaped(void (*kernel)(Arguments), Kernel kind, ElementType type, std::uin
 
 inline void run_cleanly(const std::vector<std::vector<Launch>>& streams) {
   for (const auto& error : run(streams, next_seed()).errors) ADD_FAILURE() << error;
+}
+
+// Leaves out each barrier and each fence of a launch in turn; each must be missed. `launch` has a fresh workspace each time. A fence that is left out before the
+// ticket is one that comes after it, since another follows there.
+inline void expect_all_needed(const std::function<Launch()>& launch, int barriers) {
+  const Report whole = run({{launch()}}, next_seed());
+  EXPECT_TRUE(whole.errors.empty());
+  EXPECT_EQ(whole.barriers, barriers);
+  EXPECT_EQ(whole.fences, 2);
+  for (int i = 0; i < whole.barriers; ++i) {
+    EXPECT_FALSE(run({{launch()}}, next_seed(), {.without_barrier = i}).errors.empty()) << "barrier " << i;
+  }
+  for (int i = 0; i < whole.fences; ++i) {
+    EXPECT_FALSE(run({{launch()}}, next_seed(), {.without_fence = i}).errors.empty()) << "fence " << i;
+  }
 }
 
 inline Moments to_moments(const double* m) { return {m[0], m[1], m[2], m[3], m[4], m[5]}; }

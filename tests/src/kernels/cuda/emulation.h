@@ -43,8 +43,8 @@ Launch launch(void (*kernel)(Arguments), std::uint32_t grid, std::uint32_t block
 
 // What is done wrong on purpose. Each thread counts its own barriers, fences and atomics from 0.
 struct Mutation {
-  std::optional<int> without_barrier;
-  std::optional<int> without_fence;
+  std::optional<int> without_barrier = std::nullopt;
+  std::optional<int> without_fence = std::nullopt;
   bool atomic_does_not_wrap = false;
 };
 
