@@ -97,8 +97,9 @@ inline constexpr std::uint32_t kThreads = 256;
 inline constexpr std::uint32_t kPacketsPerThread = 2;
 // Packets that a block goes through at a time.
 inline constexpr std::uint32_t kTile = kThreads * kPacketsPerThread;
-// As many as can reside, which `__launch_bounds__` sees to: double takes twice the registers.
-constexpr std::uint32_t blocks_per_multiprocessor(std::size_t element_size) { return element_size == 8 ? 2 : 4; }
+// As many as `__launch_bounds__` makes room for: up to 80 registers a thread, with some left in every kernel, and 24 KiB
+// of x in flight.
+inline constexpr std::uint32_t kBlocksPerMultiprocessor = 3;
 
 // The blocks' partial sums come after the ticket, which has a line of its own.
 inline constexpr std::size_t kPartialsOffset = 128;

@@ -75,12 +75,12 @@ LaunchShape launch_shape(Kernel kernel, ElementType type, std::uint64_t size, st
   const std::uint32_t element_size = element_of(type).size;
   const std::uint64_t elements_per_tile = std::uint64_t{kTile} * (16 / element_size);
   const std::uint64_t tiles = std::max<std::uint64_t>(1, size / elements_per_tile + (size % elements_per_tile != 0));
-  const std::uint64_t resident = std::uint64_t{std::max(1U, multiprocessors)} * blocks_per_multiprocessor(element_size);
+  const std::uint64_t resident = std::uint64_t{std::max(1U, multiprocessors)} * kBlocksPerMultiprocessor;
   return {.grid = static_cast<std::uint32_t>(std::min(tiles, resident)), .block = kThreads};
 }
 
 std::size_t largest_workspace_bytes(std::uint32_t multiprocessors) {
-  return workspace_bytes(std::max(1U, multiprocessors) * blocks_per_multiprocessor(2));
+  return workspace_bytes(std::max(1U, multiprocessors) * kBlocksPerMultiprocessor);
 }
 
 std::span<const char* const> compile_options() {

@@ -184,6 +184,7 @@ HWY_INLINE bool IsLastBlock(void* workspace, Block& block) {
 HWY_INLINE Moments MergePartials(void* workspace, std::uint64_t size, Block& block) {
   const auto count = static_cast<double>(size);
   double mean[1] = {0};
+  ANACT_AS_LOOP
   for (std::uint32_t i = threadIdx.x; i < gridDim.x; i += kThreads) {
     const double* partial = PartialOf(workspace, i);
     mean[0] += Get(partial[0]) * Get(partial[1]);
@@ -193,6 +194,7 @@ HWY_INLINE Moments MergePartials(void* workspace, std::uint64_t size, Block& blo
   __syncthreads();
   mean[0] = Get(block.mean);
   double sums[4] = {0, 0, 0, 0};
+  ANACT_AS_LOOP
   for (std::uint32_t i = threadIdx.x; i < gridDim.x; i += kThreads) {
     const Moments partial = ReadMoments(PartialOf(workspace, i));
     const double deviation = partial.input_mean - mean[0];
@@ -240,7 +242,7 @@ template <class T>
 inline constexpr std::uint32_t kTilesPerRun = kRun / (kPacketsPerThread * kPacketSize<T>);
 
 // Calls load(first packet), then visit(i, packet) for each of a thread's packets that were loaded and flush() after every
-// run, and once rest(element) for one of those beyond the last whole packet. The first load is in flight while prepare()
+// run and at the end, and rest(element) for one of those beyond the last whole packet. The first load is in flight while prepare()
 // runs.
 template <class T, class Load, class Prepare, class Visit, class Flush, class Rest>
 HWY_INLINE void ForEachPacket(std::uint64_t size, const Load& load, const Prepare& prepare, const Visit& visit,
@@ -261,11 +263,8 @@ HWY_INLINE void ForEachPacket(std::uint64_t size, const Load& load, const Prepar
     load(first, packets);
     if (++tiles % kTilesPerRun<T> == 0) flush();
   }
+  if (blockIdx.x == 0 && threadIdx.x < size % kPacketSize<T>) rest(packets * kPacketSize<T> + threadIdx.x);
   flush();
-  if (blockIdx.x == 0 && threadIdx.x < size % kPacketSize<T>) {
-    rest(packets * kPacketSize<T> + threadIdx.x);
-    flush();
-  }
 }
 
 // How many elements ForEachPacket gives this block.
@@ -386,11 +385,8 @@ HWY_INLINE bool FinishMoments(const PassArguments& a, Block& block, Moments& mom
   return true;
 }
 
-template <class T>
-inline constexpr std::uint32_t kResident = blocks_per_multiprocessor(sizeof(T));
-
 template <class T, int kKind>
-__global__ void __launch_bounds__(kThreads, kResident<T>) Measure(const __grid_constant__ PassArguments a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor) Measure(const __grid_constant__ PassArguments a) {
   using Act = typename StructOfKind<kKind, Activations>::type;
   if (a.unless != nullptr && Get(*a.unless) >= a.limit) {
     if (blockIdx.x == 0 && threadIdx.x == 0) WriteMoments({}, a.moments);
@@ -402,7 +398,7 @@ __global__ void __launch_bounds__(kThreads, kResident<T>) Measure(const __grid_c
 }
 
 template <class T, int kKind, bool kMeasure>
-__global__ void __launch_bounds__(kThreads, kResident<T>) Apply(const __grid_constant__ PassArguments a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor) Apply(const __grid_constant__ PassArguments a) {
   using Act = typename StructOfKind<kKind, Activations>::type;
   Block& block = SharedMemory<Block>();
   Moments moments = Forward<T, Act, true, kMeasure>(a, block, [&](auto& scale, auto& offset) {
@@ -415,7 +411,7 @@ __global__ void __launch_bounds__(kThreads, kResident<T>) Apply(const __grid_con
 // A step: the map comes of the statistics, and the batch goes into them. Every block finds the map for itself, before
 // the last block, which comes after all of them, moves the statistics.
 template <class T, int kKind, bool kMeasure>
-__global__ void __launch_bounds__(kThreads, kResident<T>) Step(const __grid_constant__ StepArguments a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor) Step(const __grid_constant__ StepArguments a) {
   using Act = typename StructOfKind<kKind, Activations>::type;
   Block& block = SharedMemory<Block>();
   Moments moments = Forward<T, Act, true, kMeasure>(a.pass, block, [&](auto& scale, auto& offset) {
@@ -440,7 +436,7 @@ __global__ void __launch_bounds__(kThreads, kResident<T>) Step(const __grid_cons
 
 // dx = scale * g * f'(x), and the gradient of the map.
 template <class T, int kKind>
-__global__ void __launch_bounds__(kThreads, kResident<T>) Backward(const __grid_constant__ BackwardArguments a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor) Backward(const __grid_constant__ BackwardArguments a) {
   using Act = typename StructOfKind<kKind, Activations>::type;
   using A = Arithmetic<T>;
   constexpr hn::ScalableTag<A> d;
@@ -498,6 +494,7 @@ __global__ void __launch_bounds__(kThreads, kResident<T>) Backward(const __grid_
   }
   if (!IsLastBlock(a.workspace, block)) return;
   sums[0] = sums[1] = 0;
+  ANACT_AS_LOOP
   for (std::uint32_t i = threadIdx.x; i < gridDim.x; i += kThreads) {
     const double* partial = PartialOf(a.workspace, i);
     sums[0] += Get(partial[0]);

@@ -10,9 +10,11 @@
 #ifdef __CUDACC__
 #define HWY_INLINE __forceinline__
 #define ANACT_UNROLL _Pragma("unroll")
+#define ANACT_AS_LOOP _Pragma("unroll 1")
 #else
 #define HWY_INLINE inline __attribute__((always_inline))
 #define ANACT_UNROLL
+#define ANACT_AS_LOOP
 #endif
 // Another name where a program holds the kernels more than once.
 #ifndef HWY_NAMESPACE

@@ -228,7 +228,7 @@ TEST(CudaOrder, TheTicketServesHundredsOfLaunches) {
   const auto kernel = kernels_of(ElementType::float32, silu.kind).measure;
   ForwardPass<float> pass(normal_draws(7000));
   std::vector<Launch> launches;
-  // Grids of one to four blocks, by turns.
+  // Grids of one to three blocks, by turns.
   for (int i = 0; i < 400; ++i) {
     auto arguments = pass.arguments(silu);
     arguments.size = static_cast<std::uint64_t>(i) % 4 * 2048 + 100;

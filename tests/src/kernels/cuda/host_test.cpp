@@ -47,12 +47,12 @@ TEST(CudaHost, TheGridComesOfTheSizeAndTheDeviceAlone) {
   EXPECT_EQ(grid(ElementType::float32, 2048, 80), 1U);
   EXPECT_EQ(grid(ElementType::float32, 2049, 80), 2U);
   EXPECT_EQ(grid(ElementType::float16, 4097, 80), 2U);
-  EXPECT_EQ(grid(ElementType::float32, 1U << 30, 80), 320U);
-  EXPECT_EQ(grid(ElementType::float64, 1U << 30, 80), 160U);
-  EXPECT_EQ(grid(ElementType::float32, ~std::uint64_t{0}, 132), 528U);
+  EXPECT_EQ(grid(ElementType::float32, 1U << 30, 80), 240U);
+  EXPECT_EQ(grid(ElementType::float64, 1U << 30, 80), 240U);
+  EXPECT_EQ(grid(ElementType::float32, ~std::uint64_t{0}, 132), 396U);
   EXPECT_EQ(launch_shape(Kernel::factors, ElementType::float32, 0, 80).block, 1U);
-  EXPECT_EQ(workspace_bytes(320), 128 + 320 * 48U);
-  EXPECT_EQ(largest_workspace_bytes(80), workspace_bytes(320));
+  EXPECT_EQ(workspace_bytes(240), 128 + 240 * 48U);
+  EXPECT_EQ(largest_workspace_bytes(80), workspace_bytes(240));
 }
 
 TEST(CudaHost, SourcesHoldWhatTheyInclude) {
