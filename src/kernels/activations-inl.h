@@ -13,8 +13,8 @@
 
 #include "anact/activation.h"
 #include "kernels/accuracy.h"
-#include "kernels/vectors.h"
 #include "kernels/math-inl.h"
+#include "kernels/vectors.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace anact::kernels::HWY_NAMESPACE {

@@ -1,5 +1,5 @@
-// Elementary functions on vectors of float or double: D is hn::ScalableTag<float> or hn::ScalableTag<double>. For CUDA a
-// vector is one number; see kernels/vectors.h.
+// Elementary functions on vectors of float or double: D is hn::ScalableTag<float> or hn::ScalableTag<double>. For CUDA
+// a vector is one number; see kernels/vectors.h.
 //
 // Arguments come clamped to where the results are normal numbers, so that no function needs a special case.
 

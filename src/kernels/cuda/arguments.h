@@ -61,9 +61,9 @@ struct BackwardArguments {
   void* dx = nullptr;  // may be g
   std::uint64_t size = 0;
   const double* map = nullptr;
-  double* sums = nullptr;     // of g * f(x) and of g, and 0: the gradient of the map; may be null
-  void* workspace = nullptr;  // as in PassArguments
-  Scalar alpha;               // null, or where the gradient of alpha is wanted too
+  double* sums = nullptr;      // of g * f(x) and of g, and 0: the gradient of the map; may be null
+  void* workspace = nullptr;   // as in PassArguments
+  Scalar alpha;                // null, or where the gradient of alpha is wanted too
   void* grad_alpha = nullptr;  // of alpha's type
   EncodedActivation activation;
 };
@@ -82,13 +82,13 @@ struct UpdateArguments {
   StepOptions options;
 };
 
-static_assert(sizeof(void*) == 8 && sizeof(Scalar) == 16 && sizeof(StepOptions) == 56);
+static_assert(sizeof(void*) == 8 && sizeof(Scalar) == 16 && sizeof(StepOptions) % 8 == 0);
 static_assert(sizeof(PassArguments) == 64 + kActivationBytes);
 static_assert(sizeof(RunningStatistics) == 80);
-static_assert(sizeof(StepArguments) == sizeof(PassArguments) + 160);
+static_assert(sizeof(StepArguments) == sizeof(PassArguments) + 104 + sizeof(StepOptions));
 static_assert(sizeof(BackwardArguments) == 80 + kActivationBytes);
-static_assert(sizeof(FactorsArguments) == 168);
-static_assert(sizeof(UpdateArguments) == 144);
+static_assert(sizeof(FactorsArguments) == 112 + sizeof(StepOptions));
+static_assert(sizeof(UpdateArguments) == 88 + sizeof(StepOptions));
 
 // ---- The shape of a launch -----------------------------------------------------------------------------------------
 
@@ -97,8 +97,8 @@ inline constexpr std::uint32_t kThreads = 256;
 inline constexpr std::uint32_t kPacketsPerThread = 2;
 // Packets that a block goes through at a time.
 inline constexpr std::uint32_t kTile = kThreads * kPacketsPerThread;
-// As many as `__launch_bounds__` makes room for: up to 80 registers a thread, with some left in every kernel, and 24 KiB
-// of x in flight.
+// As many as `__launch_bounds__` makes room for: up to 80 registers a thread, with some left in every kernel, and 24
+// KiB of x in flight.
 inline constexpr std::uint32_t kBlocksPerMultiprocessor = 3;
 
 // The blocks' partial sums come after the ticket, which has a line of its own.

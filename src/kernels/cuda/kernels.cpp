@@ -21,9 +21,9 @@ struct Template {
   std::string_view name;
   std::string_view last;
 };
-constexpr std::array<Template, 8> kTemplates{Template{"Measure", ""},  {"Apply", ", false"}, {"Apply", ", true"},
-                                             {"Step", ", false"},      {"Step", ", true"},   {"Backward", ""},
-                                             {"FindFactors<0>", ""},   {"Update<0>", ""}};
+constexpr std::array<Template, 8> kTemplates{Template{"Measure", ""}, {"Apply", ", false"}, {"Apply", ", true"},
+                                             {"Step", ", false"},     {"Step", ", true"},   {"Backward", ""},
+                                             {"FindFactors<0>", ""},  {"Update<0>", ""}};
 
 struct Element {
   std::string_view name;

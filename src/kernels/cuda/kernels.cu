@@ -166,8 +166,8 @@ HWY_INLINE double* PartialOf(void* workspace, std::uint32_t block) {
   return reinterpret_cast<double*>(static_cast<char*>(workspace) + kPartialsOffset + block * kPartialBytes);
 }
 
-// Whether this block is the last to come here, for all of its threads; it then sees what the first threads of all others
-// wrote before they came. The ticket is 0 again after the last.
+// Whether this block is the last to come here, for all of its threads; it then sees what the first threads of all
+// others wrote before they came. The ticket is 0 again after the last.
 HWY_INLINE bool IsLastBlock(void* workspace, Block& block) {
   if (threadIdx.x == 0) {
     __threadfence();
@@ -179,8 +179,8 @@ HWY_INLINE bool IsLastBlock(void* workspace, Block& block) {
   return Get(block.is_last) != 0;
 }
 
-// The moments of all blocks together, for the first thread: their mean first, then the squares about it (Chan, Golub and
-// LeVeque, 1979, for many parts at once).
+// The moments of all blocks together, for the first thread: their mean first, then the squares about it (Chan, Golub
+// and LeVeque, 1979, for many parts at once).
 HWY_INLINE Moments MergePartials(void* workspace, std::uint64_t size, Block& block) {
   const auto count = static_cast<double>(size);
   double mean[1] = {0};
@@ -241,9 +241,9 @@ struct Packets {
 template <class T>
 inline constexpr std::uint32_t kTilesPerRun = kRun / (kPacketsPerThread * kPacketSize<T>);
 
-// Calls load(first packet), then visit(i, packet) for each of a thread's packets that were loaded and flush() after every
-// run and at the end, and rest(element) for one of those beyond the last whole packet. The first load is in flight while prepare()
-// runs.
+// Calls load(first packet), then visit(i, packet) for each of a thread's packets that were loaded and flush() after
+// every run and at the end, and rest(element) for one of those beyond the last whole packet. The first load is in
+// flight while prepare() runs.
 template <class T, class Load, class Prepare, class Visit, class Flush, class Rest>
 HWY_INLINE void ForEachPacket(std::uint64_t size, const Load& load, const Prepare& prepare, const Visit& visit,
                               const Flush& flush, const Rest& rest) {
@@ -302,8 +302,8 @@ HWY_INLINE Arithmetic<T> Pivot(const T* x, std::uint64_t size) {
   return count > 2 ? sum / static_cast<A>(count - 2) : low;
 }
 
-// y = scale * f(x) + offset, with the scale and the offset that find_map(scale, offset) sets, and the block's moments for
-// its first thread.
+// y = scale * f(x) + offset, with the scale and the offset that find_map(scale, offset) sets, and the block's moments
+// for its first thread.
 template <class T, class Act, bool kWrite, bool kMeasure, class FindMap>
 HWY_INLINE Moments Forward(const PassArguments& a, Block& block, const FindMap& find_map) {
   using A = Arithmetic<T>;
@@ -436,7 +436,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor) Step(const
 
 // dx = scale * g * f'(x), and the gradient of the map.
 template <class T, int kKind>
-__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor) Backward(const __grid_constant__ BackwardArguments a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
+    Backward(const __grid_constant__ BackwardArguments a) {
   using Act = typename StructOfKind<kKind, Activations>::type;
   using A = Arithmetic<T>;
   constexpr hn::ScalableTag<A> d;

@@ -20,15 +20,19 @@
 namespace anact::kernels::cuda {
 
 enum class Kernel : std::uint8_t {
-  measure,        // PassArguments: moments of x, `y` and `map` unused
-  apply,          // PassArguments: y of x and the map; no workspace
-  apply_measure,  // PassArguments: both
-  step,           // StepArguments: y by the map of the statistics, and of `moments` where there are; takes `moments` into
-                  // the statistics if asked, and only then uses the workspace
-  step_measure,   // StepArguments: the same with moments measured in the same pass
-  backward,       // BackwardArguments
-  factors,        // FactorsArguments: one thread
-  update,         // UpdateArguments: one thread
+  // Of PassArguments: moments of x; y of x and the map, without a workspace; both in one pass.
+  measure,
+  apply,
+  apply_measure,
+  // Of StepArguments: y by the map of the statistics, and of `moments` where there are. `step` takes `moments` into the
+  // statistics if asked, and only then uses the workspace; `step_measure` measures them in the same pass first.
+  step,
+  step_measure,
+  // Of BackwardArguments.
+  backward,
+  // Of FactorsArguments and UpdateArguments, by one thread.
+  factors,
+  update,
 };
 
 // Every kernel, in the order of the enumeration.
@@ -53,14 +57,16 @@ struct LaunchShape {
   std::uint32_t block = 1;
 };
 
-// The same for the same size and number of multiprocessors, as the sums' bits depend on it. An empty tensor is one block,
-// which writes what there is to write.
+// The same for the same size and number of multiprocessors, as the sums' bits depend on it. An empty tensor is one
+// block, which writes what there is to write.
 [[nodiscard]] LaunchShape launch_shape(Kernel kernel, ElementType type, std::uint64_t size,
                                        std::uint32_t multiprocessors);
 
 // The bytes of the workspace for a grid. It is zeroed once, and left as it was by every launch that runs to its end.
 // Launches that may run at the same time, as those of two streams, must not share one.
-[[nodiscard]] constexpr std::size_t workspace_bytes(std::uint32_t grid) { return kPartialsOffset + grid * kPartialBytes; }
+[[nodiscard]] constexpr std::size_t workspace_bytes(std::uint32_t grid) {
+  return kPartialsOffset + grid * kPartialBytes;
+}
 // Enough for any launch on a device with so many multiprocessors.
 [[nodiscard]] std::size_t largest_workspace_bytes(std::uint32_t multiprocessors);
 

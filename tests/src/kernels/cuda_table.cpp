@@ -1,5 +1,5 @@
 // Compiles every CUDA kernel with NVRTC and prints what it takes, as CSV: architecture, kernel, type, activation,
-// registers, shared memory, stack and spills in bytes.
+// registers, and the bytes of shared memory, of the stack, spilled, and of the cubin.
 //
 //   cuda_table PYTHON [ARCHITECTURE...]
 //
@@ -18,9 +18,9 @@ using namespace anact::kernels::cuda;
 
 void print(const std::string& architecture, Kernel kernel, std::string_view type, std::string_view activation,
            const Resources& r) {
-  std::printf("%s,%s,%s,%s,%d,%d,%d,%d\n", architecture.c_str(), std::string(to_string(kernel)).c_str(),
+  std::printf("%s,%s,%s,%s,%d,%d,%d,%d,%d\n", architecture.c_str(), std::string(to_string(kernel)).c_str(),
               std::string(type).c_str(), std::string(activation).c_str(), r.registers, r.shared_bytes, r.stack_bytes,
-              r.spilled_bytes);
+              r.spilled_bytes, r.cubin_bytes);
 }
 
 int run(const std::string& python, std::vector<std::string> architectures) {
@@ -31,7 +31,7 @@ int run(const std::string& python, std::vector<std::string> architectures) {
   }
   if (architectures.empty()) architectures = {"sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"};
   std::fprintf(stderr, "NVRTC %s\n", nvrtc->version().c_str());
-  std::puts("architecture,kernel,type,activation,registers,shared_bytes,stack_bytes,spilled_bytes");
+  std::puts("architecture,kernel,type,activation,registers,shared_bytes,stack_bytes,spilled_bytes,cubin_bytes");
   for (const auto& architecture : architectures) {
     for (const Kernel kernel : all_kernels()) {
       if (!has_elements(kernel)) {

@@ -11,9 +11,9 @@ namespace anact::kernels {
 // Half a unit in the last place of 1 as the type stores it.
 template <typename T>
 inline constexpr double kStorage = std::is_same_v<T, double>     ? 0x1p-53
-                            : std::is_same_v<T, float>    ? 0x1p-24
-                            : std::is_same_v<T, BFloat16> ? 0x1p-8
-                                                          : 0x1p-11;
+                                   : std::is_same_v<T, float>    ? 0x1p-24
+                                   : std::is_same_v<T, BFloat16> ? 0x1p-8
+                                                                 : 0x1p-11;
 template <typename T>
 inline constexpr double kArithmetic = std::is_same_v<T, double> ? 0x1p-53 : 0x1p-24;
 

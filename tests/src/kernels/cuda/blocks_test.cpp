@@ -27,9 +27,8 @@ void expect_whole_result(const Activation& activation, std::size_t size, std::si
   auto backward_arguments = backward.arguments(activation);
   forward_arguments.size = backward_arguments.size = size;
   const auto kernels = kernels_of(kType<T>, activation.kind);
-  run_cleanly(
-      {{shaped(kernels.apply_measure, Kernel::apply_measure, kType<T>, size, forward_arguments)},
-       {shaped(kernels.backward, Kernel::backward, kType<T>, size, backward_arguments)}});
+  run_cleanly({{shaped(kernels.apply_measure, Kernel::apply_measure, kType<T>, size, forward_arguments)},
+               {shaped(kernels.backward, Kernel::backward, kType<T>, size, backward_arguments)}});
   EXPECT_EQ(forward.workspace.ticket(), 0U);
 
   constexpr double kError = 16 * kArithmetic<T> + kStorage<T>;

@@ -68,8 +68,8 @@ inline void run_cleanly(const std::vector<std::vector<Launch>>& streams) {
   for (const auto& error : run(streams, next_seed()).errors) ADD_FAILURE() << error;
 }
 
-// Leaves out each barrier and each fence of a launch in turn; each must be missed. `launch` has a fresh workspace each time. A fence that is left out before the
-// ticket is one that comes after it, since another follows there.
+// Leaves out each barrier and each fence of a launch in turn; each must be missed. `launch` has a fresh workspace each
+// time. A fence that is left out before the ticket is one that comes after it, since another follows there.
 inline void expect_all_needed(const std::function<Launch()>& launch, int barriers) {
   const Report whole = run({{launch()}}, next_seed());
   EXPECT_TRUE(whole.errors.empty());

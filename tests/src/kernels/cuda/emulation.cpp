@@ -1,11 +1,11 @@
 #include "kernels/cuda/emulation.h"
 
-#include <csetjmp>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <csetjmp>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -200,7 +200,8 @@ std::unique_ptr<Thread> make_thread() {
 // ---- Order ---------------------------------------------------------------------------------------------------------
 
 bool covers(const Releases& releases, const Access& access) {
-  for (auto at = releases.lower_bound({access.block, 0}); at != releases.end() && at->first.first == access.block; ++at) {
+  for (auto at = releases.lower_bound({access.block, 0}); at != releases.end() && at->first.first == access.block;
+       ++at) {
     if (access.epoch < at->second.epoch) return true;
     if (access.thread == at->first.second && access.sequence <= at->second.sequence) return true;
   }

@@ -4,9 +4,10 @@
 // order, a few blocks are resident at a time, they start in a shuffled order, and at each stop another block may go on.
 //
 // Every access by Get and Put is checked against CUDA's memory model: it must be ordered after each earlier access by
-// another thread that it would conflict with. Within a block a barrier orders; between blocks an atomic does, if a fence
-// comes before it in the thread that lets go and after it in the thread that takes on; a launch comes after those before
-// it in its stream. What an access that is not ordered would read is not emulated: that it is there is the failure.
+// another thread that it would conflict with. Within a block a barrier orders; between blocks an atomic does, if a
+// fence comes before it in the thread that lets go and after it in the thread that takes on; a launch comes after those
+// before it in its stream. What an access that is not ordered would read is not emulated: that it is there is the
+// failure.
 #pragma once
 
 #include <cstddef>

@@ -24,6 +24,7 @@ using Compile = int(Program, int, const char* const*);
 using GetLoweredName = int(Program, const char*, const char**);
 using GetLogSize = int(Program, std::size_t*);
 using GetLog = int(Program, char*);
+using GetCubinSize = int(Program, std::size_t*);
 using Destroy = int(Program*);
 
 // Files of a folder and those below it whose names begin so, the newest name first.
@@ -126,7 +127,8 @@ std::vector<Resources> Nvrtc::compile(const std::vector<std::string>& names, con
   check(function<Create>("nvrtcCreateProgram")(&program, main_source().text, main_source().name,
                                                static_cast<int>(texts.size()), texts.data(), include_names.data()),
         "nvrtcCreateProgram");
-  for (const auto& name : names) check(function<AddName>("nvrtcAddNameExpression")(program, name.c_str()), name.c_str());
+  for (const auto& name : names)
+    check(function<AddName>("nvrtcAddNameExpression")(program, name.c_str()), name.c_str());
   std::vector<const char*> options(compile_options().begin(), compile_options().end());
   const std::string architecture_option = "--gpu-architecture=" + architecture;
   options.push_back(architecture_option.c_str());
@@ -140,6 +142,7 @@ std::vector<Resources> Nvrtc::compile(const std::vector<std::string>& names, con
   if (status != 0) throw std::runtime_error("NVRTC for " + architecture + ":\n" + log);
 
   const auto all = read_log(log);
+  function<GetCubinSize>("nvrtcGetCUBINSize")(program, &size);
   std::vector<Resources> result;
   for (const auto& name : names) {
     const char* lowered = nullptr;
@@ -148,6 +151,7 @@ std::vector<Resources> Nvrtc::compile(const std::vector<std::string>& names, con
     if (found == all.end()) throw std::runtime_error("NVRTC's log has no " + std::string(lowered) + ":\n" + log);
     result.push_back(found->second);
     result.back().kernel = name;
+    result.back().cubin_bytes = static_cast<int>(size / names.size());
   }
   function<Destroy>("nvrtcDestroyProgram")(&program);
   return result;

@@ -16,6 +16,7 @@ struct Resources {
   int shared_bytes = 0;
   int stack_bytes = 0;
   int spilled_bytes = 0;  // stores and loads
+  int cubin_bytes = 0;    // an equal part of the program's
 };
 
 class Nvrtc {

@@ -59,8 +59,12 @@ struct Buffers {
         backward_gain(scalar(type, s.backward_gain)) {}
 
   [[nodiscard]] RunningStatistics argument() {
-    return {output_mean.argument(),   output_square.argument(), input_variance.argument(),
-            backward_gain.argument(), &tracked,                 &skipped};
+    return {output_mean.argument(),
+            output_square.argument(),
+            input_variance.argument(),
+            backward_gain.argument(),
+            &tracked,
+            &skipped};
   }
   [[nodiscard]] Statistics statistics() const {
     return {output_mean.value(), output_square.value(), input_variance.value(), backward_gain.value()};
@@ -94,8 +98,7 @@ struct Expected {
 Expected after(const StepOptions& options, const Expected& before, const Moments& batch) {
   const auto [momentum, low, high] = options.update;
   Expected result = before;
-  const bool follows =
-      options.statistics != StatisticsSource::fixed || (options.init_batch && before.tracked == 0);
+  const bool follows = options.statistics != StatisticsSource::fixed || (options.init_batch && before.tracked == 0);
   if (batch.count == 0 || !follows) return result;
   const auto fresh = to_statistics(batch);
   if (!accepts(before.statistics, fresh, low, high)) {
@@ -112,8 +115,8 @@ double stored(ElementType type, double value) { return scalar(type, value).value
 
 // What a training step launches.
 template <typename T>
-std::vector<Launch> launches_of(ForwardPass<T>& pass, Buffers& buffers, ScalarTensor& alpha,
-                                const StepOptions& options, bool training) {
+std::vector<Launch> launches_of(ForwardPass<T>& pass, Buffers& buffers, ScalarTensor& alpha, const StepOptions& options,
+                                bool training) {
   const auto kernels = kernels_of(kType<T>, kSilu);
   StepArguments a;
   a.pass = pass.arguments(make_activation(kSilu));
@@ -173,8 +176,8 @@ void expect_steps(const StepOptions& options, ElementType statistics_type, Eleme
     measured.run(make_activation(kSilu), Kernel::measure);
     const auto moments = to_moments(measured.moments.data());
 
-    const auto map = factors(used_by(options, expected.statistics, expected.tracked, moments), alpha.value(),
-                             options.normalization);
+    const auto map =
+        factors(used_by(options, expected.statistics, expected.tracked, moments), alpha.value(), options.normalization);
     expected = after(options, expected, moments);
     for (double* member : {&expected.statistics.output_mean, &expected.statistics.output_square,
                            &expected.statistics.input_variance, &expected.statistics.backward_gain}) {

@@ -126,8 +126,15 @@ template <typename T>
 void expect_special_values() {
   constexpr T kInfinity = std::numeric_limits<T>::infinity();
   constexpr T kSubnormal = std::numeric_limits<T>::denorm_min();
-  const std::vector<T> x{std::numeric_limits<T>::quiet_NaN(), kInfinity,   -kInfinity, T{0}, -T{0}, kSubnormal,
-                         -kSubnormal,                         T{100}, -T{100}};
+  const std::vector<T> x{std::numeric_limits<T>::quiet_NaN(),
+                         kInfinity,
+                         -kInfinity,
+                         T{0},
+                         -T{0},
+                         kSubnormal,
+                         -kSubnormal,
+                         T{100},
+                         -T{100}};
   for (const auto& activation : activations()) {
     SCOPED_TRACE(activation.to_string());
     const auto exact = rounded<T>(activation);
