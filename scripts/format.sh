@@ -12,7 +12,7 @@ for folder in include src lab tests; do
     folders+=("$folder")
   fi
 done
-mapfile -d '' -t cpp < <(find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' \) -print0)
+mapfile -d '' -t cpp < <(find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) -print0)
 
 if [[ ${1:-} != --check ]]; then
   "$clang_format" -i "${cpp[@]}"

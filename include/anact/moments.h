@@ -43,6 +43,13 @@ struct Statistics {
 // high; both 0 for no gate), batch rho / running rho and batch rho' / running rho' must lie in it, with rho = s / v.
 [[nodiscard]] bool accepts(const Statistics& running, const Statistics& batch, double gate_low, double gate_high);
 
+// What the running statistics and the sources `running` and `batch` go by.
+struct UpdateOptions {
+  double momentum = 0.01;  // weight of a new batch, in (0, 1]
+  double gate_low = 0;     // 0, 0: no gate
+  double gate_high = 0;
+};
+
 // How many batches are the start, in which a batch unlike those before it replaces them: v, s or rho' more than
 // kUnlike times as large or as small. docs/choices.md has the evidence.
 inline constexpr std::int64_t kStartBatches = 10;

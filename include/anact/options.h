@@ -16,13 +16,6 @@ namespace anact {
 
 using Interval = std::pair<double, double>;
 
-// What the running statistics and the sources `running` and `batch` go by.
-struct UpdateOptions {
-  double momentum = 0.01;  // weight of a new batch, in (0, 1]
-  double gate_low = 0;     // 0, 0: no gate
-  double gate_high = 0;
-};
-
 // OPTION(type, name, default, help) for each option. docs/choices.md has the evidence for the defaults.
 #define ANACT_OPTIONS(OPTION)                                                                                          \
   OPTION(StatisticsSource, statistics, StatisticsSource::previous,                                                     \

@@ -15,6 +15,7 @@
 #include "anact/activation.h"
 #include "anact/moments.h"
 #include "kernels/accuracy.h"
+#include "kernels/element_types.h"
 
 namespace anact::kernels {
 
@@ -22,15 +23,6 @@ namespace anact::kernels {
 inline constexpr std::size_t kBlockSize = 4096;
 
 [[nodiscard]] constexpr std::size_t block_count(std::size_t size) { return (size + kBlockSize - 1) / kBlockSize; }
-
-// The bits of a bfloat16 (float's upper half) and of an IEEE binary16. Results are those of float, rounded to nearest,
-// ties to even; beyond the largest finite number to infinity.
-struct BFloat16 {
-  std::uint16_t bits = 0;
-};
-struct Float16 {
-  std::uint16_t bits = 0;
-};
 
 // Whether `forward` and `backward` know the activation.
 [[nodiscard]] bool has_kernel(ActivationKind kind);

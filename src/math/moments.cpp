@@ -1,3 +1,5 @@
+// CUDA compiles this file too.
+
 #include "anact/moments.h"
 
 #include <algorithm>

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "math/names.h"
+#include "math/step.h"
 #include "text/words.h"
 
 namespace anact {
@@ -135,17 +136,23 @@ NormalizationOptions Options::normalization() const {
           .lambda_max = bounds.second};
 }
 
+StepOptions step_options(const Options& options) {
+  return {.normalization = options.normalization(),
+          .update = options.update(),
+          .statistics = options.statistics,
+          .init_batch = options.init_batch};
+}
+
 UpdateOptions Options::update() const {
   const auto [low, high] = gate.value_or(Interval(0, 0));
   return {.momentum = momentum, .gate_low = low, .gate_high = high};
 }
 
 bool Options::uses_batch(std::int64_t batches_tracked) const {
-  if (statistics == StatisticsSource::fixed) return batches_tracked == 0 && init_batch;
-  return batches_tracked < kStartBatches || statistics != StatisticsSource::previous;
+  return anact::uses_batch(step_options(*this), batches_tracked);
 }
 
-bool Options::updates(bool first) const { return statistics != StatisticsSource::fixed || (first && init_batch); }
+bool Options::updates(bool first) const { return anact::updates(step_options(*this), first); }
 
 bool Options::follows() const {
   // A batch without a gate tells its factors alone.

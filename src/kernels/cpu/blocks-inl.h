@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "kernels/cpu/activations-inl.h"
+#include "kernels/activations-inl.h"
 #include "kernels/cpu/elements-inl.h"
 #include "kernels/cpu/highway.h"
 #include "kernels/kernels.h"

@@ -3,7 +3,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "kernels/cpu/activations-inl.h"
+#include "kernels/activations-inl.h"
 #include "kernels/kernels.h"
 
 namespace anact::kernels {

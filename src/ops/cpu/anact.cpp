@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "math/step.h"
 #include "ops/arguments.h"
 #include "ops/fallback/anact.h"
 #include "ops/passes.h"
@@ -141,35 +142,24 @@ Moments measure(const at::Tensor& dense, const Activation& activation) {
   return moments;
 }
 
-// The statistics that a step goes by, of those in force and of its batch.
-Statistics statistics_of(const Statistics& running, std::int64_t tracked, const Moments& moments,
-                         const Options& options) {
-  if (moments.count == 0 || !options.uses_batch(tracked)) return running;
-  const Statistics batch = to_statistics(moments);
-  const auto [momentum, gate_low, gate_high] = options.update();
-  if (!accepts(running, batch, gate_low, gate_high)) return running;
-  if (options.statistics == StatisticsSource::batch) return batch;
-  const bool with_batch = options.statistics == StatisticsSource::running || replaces(running, batch, tracked);
-  return with_batch ? blend(running, batch, batch_weight(running, batch, tracked, momentum)) : running;
-}
-
 void update(const RunningStatistics& running, const at::Tensor& num_skipped, const Moments& moments,
             const Options& options) {
   auto* tracked = running.num_batches_tracked.mutable_data_ptr<std::int64_t>();
-  if (moments.count == 0 || !options.updates(*tracked == 0)) return;
-  const auto [momentum, gate_low, gate_high] = options.update();
-  const Statistics old = read(running);
-  const Statistics fresh = to_statistics(moments);
-  if (!accepts(old, fresh, gate_low, gate_high)) {
-    ++*num_skipped.mutable_data_ptr<std::int64_t>();
-    return;
+  Statistics statistics = read(running);
+  switch (take_batch(step_options(options), statistics, *tracked, moments)) {
+    case Fate::ignored:
+      break;
+    case Fate::skipped:
+      ++*num_skipped.mutable_data_ptr<std::int64_t>();
+      break;
+    case Fate::accepted:
+      write(running.output_mean, statistics.output_mean);
+      write(running.output_square, statistics.output_square);
+      write(running.input_variance, statistics.input_variance);
+      write(running.backward_gain, statistics.backward_gain);
+      ++*tracked;
+      break;
   }
-  const Statistics mixed = blend(old, fresh, batch_weight(old, fresh, *tracked, momentum));
-  write(running.output_mean, mixed.output_mean);
-  write(running.output_square, mixed.output_square);
-  write(running.input_variance, mixed.input_variance);
-  write(running.backward_gain, mixed.backward_gain);
-  ++*tracked;
 }
 
 std::int64_t count_of(const at::Tensor& num_batches) { return *num_batches.const_data_ptr<std::int64_t>(); }
@@ -191,7 +181,9 @@ at::Tensor factors_cpu(const at::Tensor& alpha, const at::Tensor& output_mean, c
   check_factors(alpha, running, moments, chosen);
   if (moments && runs_again() && chosen.follows()) return find_pass(alpha, *moments);
   Statistics used = read(running);
-  if (moments) used = statistics_of(used, count_of(num_batches_tracked), to_moments(*moments), chosen);
+  if (moments) {
+    used = statistics_of_step(step_options(chosen), used, count_of(num_batches_tracked), to_moments(*moments));
+  }
   return to_tensor(factors(used, read(alpha), chosen.normalization()));
 }
 
@@ -272,7 +264,7 @@ StepResult step(const at::Tensor& input, const at::Tensor& alpha, const RunningS
     map = to_factors(find_pass(alpha, to_tensor(moments)));
   } else {
     Statistics used = read(running);
-    if (uses_batch) used = statistics_of(used, tracked, moments, options);
+    if (uses_batch) used = statistics_of_step(step_options(options), used, tracked, moments);
     map = factors(used, read(alpha), options.normalization());
   }
   const bool first = training && !runs_again();

@@ -1,12 +1,13 @@
-// Elementary functions on vectors of float or double: D is hn::ScalableTag<float> or hn::ScalableTag<double>.
+// Elementary functions on vectors of float or double: D is hn::ScalableTag<float> or hn::ScalableTag<double>. For CUDA
+// a vector is one number; see kernels/vectors.h.
 //
 // Arguments come clamped to where the results are normal numbers, so that no function needs a special case.
 
-#if defined(ANACT_KERNELS_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef ANACT_KERNELS_CPU_MATH_INL_H_
-#undef ANACT_KERNELS_CPU_MATH_INL_H_
+#if defined(ANACT_KERNELS_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef ANACT_KERNELS_MATH_INL_H_
+#undef ANACT_KERNELS_MATH_INL_H_
 #else
-#define ANACT_KERNELS_CPU_MATH_INL_H_
+#define ANACT_KERNELS_MATH_INL_H_
 #endif
 
 #include <array>
@@ -16,8 +17,8 @@
 #include <cstdint>
 #include <numbers>
 
-#include "kernels/cpu/coefficients.h"
-#include "kernels/cpu/highway.h"
+#include "kernels/coefficients.h"
+#include "kernels/vectors.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace anact::kernels::HWY_NAMESPACE {
@@ -98,8 +99,8 @@ HWY_INLINE V Polynomial(D d, V x, V square, const std::array<hn::TFromD<D>, n>& 
 // 1 / x for a normal x whose reciprocal is normal too, to an error of 1 ulp.
 template <class D, class V>
 HWY_INLINE V Reciprocal(D d, V x) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
-  // Half the cost of the division: 14 bits, doubled by a step of Newton's.
+#if (HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86) || defined(ANACT_CUDA)
+  // Half the cost of the division: 14 bits or more, doubled by a step of Newton's.
   if constexpr (sizeof(hn::TFromD<D>) == 4) {
     const auto estimate = hn::ApproximateReciprocal(x);
     return hn::MulAdd(hn::NegMulAdd(x, estimate, Constant(d, 1)), estimate, estimate);
@@ -235,8 +236,9 @@ struct ExpRate {
   T steps;  // the steps to a unit of x
   T high;   // the step, with so few bits that a multiple of it is exact
   T low;
+  double reach;  // |rate * x| <= kExpLimit up to this size of x
 
-  explicit ExpRate(double value) : rate(static_cast<T>(value)) {
+  explicit ExpRate(double value) : rate(static_cast<T>(value)), reach(kExpLimit<T> / std::abs(value)) {
     using Bits = hwy::MakeUnsigned<T>;
     constexpr auto kLn2 = Coefficients<double>::kLn2;
     constexpr Bits kMask = sizeof(T) == 4 ? static_cast<Bits>(~0xFFULL) : static_cast<Bits>(~0x7FFULL);
@@ -322,4 +324,4 @@ HWY_INLINE NormalParts<V> Normal(D d, V x) {
 }  // namespace anact::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#endif  // ANACT_KERNELS_CPU_MATH_INL_H_
+#endif  // ANACT_KERNELS_MATH_INL_H_

@@ -1,6 +1,6 @@
 """Prints coefficients.h: the approximations of math-inl.h, and their errors, from 60-digit arithmetic.
 
-python src/kernels/cpu/coefficients.py > src/kernels/cpu/coefficients.h
+python src/kernels/coefficients.py > src/kernels/coefficients.h
 """
 
 import struct

@@ -1,19 +1,20 @@
 // The activations on vectors, one struct each: value and derivative together, since they share their costly part.
 //
-// D is the tag of the arithmetic, float or double. An activation is a struct here, with the bounds of its error, and an
+// D is the tag of the arithmetic, float or double; the same structs serve CUDA, to which they travel as they are: plain
+// data, with what is costly to find in members. An activation is a struct here, with the bounds of its error, and an
 // entry in the list at the end; see docs/extending.md.
 
-#if defined(ANACT_KERNELS_CPU_ACTIVATIONS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef ANACT_KERNELS_CPU_ACTIVATIONS_INL_H_
-#undef ANACT_KERNELS_CPU_ACTIVATIONS_INL_H_
+#if defined(ANACT_KERNELS_ACTIVATIONS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef ANACT_KERNELS_ACTIVATIONS_INL_H_
+#undef ANACT_KERNELS_ACTIVATIONS_INL_H_
 #else
-#define ANACT_KERNELS_CPU_ACTIVATIONS_INL_H_
+#define ANACT_KERNELS_ACTIVATIONS_INL_H_
 #endif
 
 #include "anact/activation.h"
 #include "kernels/accuracy.h"
-#include "kernels/cpu/highway.h"
-#include "kernels/cpu/math-inl.h"
+#include "kernels/math-inl.h"
+#include "kernels/vectors.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace anact::kernels::HWY_NAMESPACE {
@@ -314,10 +315,13 @@ struct Mish {
 struct Softplus {
   static constexpr auto kKind = ActivationKind::softplus;
   static constexpr Accuracy kAccuracy{.value_ulp = 4, .slope_ulp = 4};
-  double beta, threshold;
+  double beta, inverse, threshold;
   ExpRates rates;  // of -|beta|
   explicit Softplus(const Activation& activation)
-      : beta(activation.parameters[0]), threshold(activation.parameters[1]), rates(-std::abs(beta)) {}
+      : beta(activation.parameters[0]),
+        inverse(1 / beta),
+        threshold(activation.parameters[1]),
+        rates(-std::abs(beta)) {}
 
   template <class D, class V>
   HWY_INLINE ValueAndDerivative<V> operator()(D d, V x) const {
@@ -326,9 +330,9 @@ struct Softplus {
     const auto z = hn::Mul(x, Constant(d, beta));
     const auto positive = hn::Gt(z, hn::Zero(d));
     const auto linear = hn::Gt(z, Constant(d, threshold));
-    const auto magnitude = AtMost(d, kExpLimit<T> / std::abs(beta), hn::Abs(x));
+    const auto magnitude = AtMost(d, rate.reach, hn::Abs(x));
     const auto parts = Logistic(d, SplitExp(d, magnitude, rate).Exp());
-    const auto value = hn::MulAdd(parts.log1p, Constant(d, 1 / beta), hn::IfThenElseZero(positive, x));
+    const auto value = hn::MulAdd(parts.log1p, Constant(d, inverse), hn::IfThenElseZero(positive, x));
     const auto derivative = hn::IfThenElse(positive, parts.larger, parts.smaller);
     return {hn::IfThenElse(linear, x, value), hn::IfThenElse(linear, Constant(d, 1), derivative)};
   }
@@ -403,4 +407,4 @@ using Activations =
 }  // namespace anact::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#endif  // ANACT_KERNELS_CPU_ACTIVATIONS_INL_H_
+#endif  // ANACT_KERNELS_ACTIVATIONS_INL_H_

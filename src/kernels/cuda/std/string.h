@@ -1,0 +1,8 @@
+#pragma once
+
+namespace std {
+
+// Named by declarations only.
+class string;
+
+}  // namespace std

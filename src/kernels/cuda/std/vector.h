@@ -1,0 +1,9 @@
+#pragma once
+
+namespace std {
+
+// Named by declarations only.
+template <class T>
+class vector;
+
+}  // namespace std
