@@ -1,7 +1,6 @@
-"""The version and dependencies of a wheel, which is built for one release of PyTorch.
+"""The version and dependencies of the package, of which a wheel is for one release of PyTorch.
 
-pyproject.toml names this as scikit-build-core's provider of both. With the setting ``built`` they name the release that
-cmake/AnactTorch.cmake finds under a Python front end; without, and where there is no PyTorch, they name none.
+pyproject.toml names this as a provider of dynamic metadata.
 """
 
 import os
@@ -63,22 +62,40 @@ def torch_release() -> str | None:
     if header is None or not header.is_file():
         return None
     numbers = re.findall(
-        r"^#define TORCH_VERSION_(?:MAJOR|MINOR) +(\d+)", header.read_text(), re.MULTILINE
+        r"^#define TORCH_VERSION_(?:MAJOR|MINOR) +(\d+)",
+        header.read_text(),
+        re.MULTILINE,
     )
     return ".".join(numbers)
 
 
-def dynamic_metadata(field: str, settings: Mapping[str, Any]) -> str | list[str]:
-    """The hook that scikit-build-core calls."""
-    release = torch_release() if settings.get("built") else None
-    if field == "version":
+class Provider:
+    """What scikit-build-core asks."""
+
+    def __init__(self) -> None:
+        self.state = ""
+
+    def build_state(self, state: str) -> None:
+        """Tells what is built, before the metadata are asked for."""
+        self.state = state
+
+    def dynamic_wheel(self, settings: Mapping[str, Any]) -> dict[str, bool]:
+        """What may differ between an sdist and its wheel."""
+        return {"dependencies": True}
+
+    def dynamic_metadata(
+        self, settings: Mapping[str, Any], project: Mapping[str, Any]
+    ) -> dict[str, str | list[str]]:
+        """Version and dependencies: an sdist's name no release, and what is built from one keeps its version."""
         found = re.search(
             r"project\(\s*anact\s+VERSION ([0-9.]+)", Path("CMakeLists.txt").read_text()
         )
         if not found:
             raise RuntimeError("CMakeLists.txt: project(anact VERSION …) is not there")
-        return f"{found[1]}+torch{release}" if release else found[1]
-    if field == "dependencies":
-        torch = f"torch=={release}.*" if release else f"torch>={MINIMUM}"
-        return [torch, "typing-extensions>=4.10"]
-    raise RuntimeError(f"torch_release provides no {field}")
+        version, torch = found[1], f"torch>={MINIMUM}"
+        release = None if self.state == "sdist" else torch_release()
+        if release:
+            torch = f"torch=={release}.*"
+            if not Path("PKG-INFO").exists():
+                version += f"+torch{release}"
+        return {"version": version, "dependencies": [torch, "typing-extensions>=4.10"]}

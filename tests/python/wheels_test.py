@@ -61,12 +61,11 @@ def make_python(folder, version=None):
     return python
 
 
-def found(built=True):
-    settings = {"built": True} if built else {}
-    return (
-        torch_release.dynamic_metadata("version", settings),
-        torch_release.dynamic_metadata("dependencies", settings)[0],
-    )
+def found(state="metadata_wheel"):
+    provider = torch_release.Provider()
+    provider.build_state(state)
+    metadata = provider.dynamic_metadata({}, {})
+    return metadata["version"], metadata["dependencies"][0]
 
 
 PLAIN = ("4.5.6", "torch>=2.11")
@@ -77,7 +76,10 @@ def test_a_wheel_is_for_the_release_of_the_environment(project, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setenv("PYTHONPATH", "/hidden")
     assert found() == ("4.5.6+torch3.17", "torch==3.17.*")
-    assert found(built=False) == PLAIN
+    assert found("editable") == found()
+    assert found("sdist") == PLAIN
+    (project / "PKG-INFO").touch()
+    assert found("wheel") == ("4.5.6", "torch==3.17.*")
 
 
 def test_where_the_build_environment_has_none_the_shells_has(project, monkeypatch):
