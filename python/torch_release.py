@@ -46,8 +46,8 @@ def torch_folder() -> Path | None:
     for prefix in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         if prefix in os.environ:
             pythons.append(Path(os.environ[prefix], "bin", "python"))
-    for python in pythons:
-        if python.exists() and (found := torch_of_python(str(python), environment)):
+    for path in pythons:
+        if path.exists() and (found := torch_of_python(str(path), environment)):
             return found
     return None
 
