@@ -34,7 +34,7 @@ def torch_of_python(python: str, environment: Mapping[str, str]) -> Path | None:
 def torch_folder() -> Path | None:
     """The PyTorch to build against, looked for where AnactTorch.cmake looks."""
     if named := os.environ.get("Torch_DIR"):
-        return Path(named).absolute().parents[2]
+        return Path(os.path.abspath(f"{named}/../../.."))
     if named := os.environ.get("TORCH_PYTHON"):
         # A bare name is looked up in PATH.
         python = str(Path(named).absolute()) if "/" in named else named

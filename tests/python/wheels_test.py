@@ -4,6 +4,7 @@ import hashlib
 import html.parser
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -146,6 +147,109 @@ def test_a_python_that_is_not_there():
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("wheels: error: there is no '/nowhere/python'")
+
+
+# A Python whose environments and pip only pretend, and say what they were asked.
+FAKE_PYTHON = """#!/bin/bash
+echo "$*" >>"$ANACT_TEST_ASKED"
+case "$*" in
+  *"${ANACT_TEST_FAILS:-nothing fails}"*) echo "it broke" >&2; exit 1 ;;
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  *" install --no-deps "*) echo "${@: -1}" >"$ANACT_TEST_ASKED.torch" ;;
+  *" wheel "*"--wheel-dir "*)
+    [[ -z $PYTHONPATH$TORCH_PYTHON$Torch_DIR ]] || exit 1
+    release=$(sed 's/torch==\\(.*\\)\\..*/\\1/' "$ANACT_TEST_ASKED.torch")
+    mkdir -p "${@: -2:1}" && cp "$ANACT_TEST_WHEEL" "${@: -2:1}/anact-4.5.6+torch$release-cp311-cp311-linux_x86_64.whl" ;;
+esac
+"""
+
+
+@pytest.fixture
+def wheels(tmp_path):
+    """Runs a copy of the script in a project of empty files, with that Python."""
+    project = tmp_path / "project"
+    for folder in ("cmake", "include", "python", "src"):
+        (project / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "python" / "torch_release.py", project / "python")
+    for name in ("CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml"):
+        (project / name).touch()
+    scripts = shutil.copytree(ROOT / "scripts", project / "scripts")
+    python = tmp_path / "python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    asked = tmp_path / "asked"
+
+    def run(*arguments, fails=""):
+        asked.write_text("")
+        done = subprocess.run(
+            [scripts / "wheels.sh", *arguments],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHON": str(python),
+                "PYTHONPATH": "/elsewhere",
+                "TORCH_PYTHON": "/elsewhere/python",
+                "ANACT_PIP_ARGS": "--pre --quiet",
+                "ANACT_TEST_ASKED": str(asked),
+                "ANACT_TEST_WHEEL": str(make_wheel(tmp_path, "4.5.6")),
+                **({"ANACT_TEST_FAILS": fails} if fails else {}),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done, asked.read_text()
+
+    run.project = project
+    return run
+
+
+def test_wheels_are_built_once(wheels):
+    done, asked = wheels("2.13.0", "2.12.1")
+    assert done.returncode == 0, done.stderr
+    folder = wheels.project / "dist" / "wheels"
+    names = sorted(file.name for file in folder.glob("*.whl"))
+    assert [name[:21] for name in names] == [
+        "anact-4.5.6+torch2.12",
+        "anact-4.5.6+torch2.13",
+    ]
+    for release in ("2.13.0", "2.12.1"):
+        assert f"install --no-deps --pre --quiet torch=={release}\n" in asked
+        assert f"install --pre --quiet torch=={release} numpy " in asked
+        assert f"wheel_smoke.py {release}\n" in asked
+    page = folder / "simple" / "anact" / "index.html"
+    assert [
+        urllib.parse.unquote(link["href"][6:]).partition("#")[0]
+        for link in Links(page).found
+    ] == names
+    assert not list(wheels.project.glob("build/wheels/*/"))
+
+    done, asked = wheels("2.13.0", "2.12.1")
+    assert done.returncode == 0
+    assert done.stdout.count("is there") == 2 and "pip" not in asked
+    assert "pip" in wheels("--force", "2.13.0")[1]
+    (wheels.project / "src" / "new.cpp").touch()
+    done, asked = wheels("2.12.1")
+    assert done.returncode == 0 and "torch==2.12.1" in asked
+
+
+@pytest.mark.parametrize(
+    ("fails", "message"),
+    [
+        ("install --no-deps", "installing torch==2.12.1 failed"),
+        (" wheel ", "building the wheel failed"),
+        ("wheel_smoke.py 2.12.1", "the test of anact-4.5.6+torch2.12"),
+    ],
+)
+def test_a_failure_names_the_release_and_leaves_no_wheel(wheels, fails, message):
+    done, _ = wheels("2.12.1", fails=fails)
+    assert done.returncode == 1
+    *log, error = done.stderr.splitlines()
+    assert log == ["it broke"]
+    assert error.startswith(f"wheels: error: PyTorch 2.12.1: {message}")
+    assert error.endswith("build/wheels/torch-2.12.1.log")
+    assert not list(wheels.project.glob("dist/wheels/[!.]*"))
+    assert not list(wheels.project.glob("build/wheels/*/"))
+    assert wheels("2.12.1")[0].returncode == 0
 
 
 # ---- The index
