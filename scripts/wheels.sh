@@ -56,7 +56,8 @@ mkdir -p "$work" "$output"
 exec 9>"$work/lock"
 flock --nonblock 9 || fail "another scripts/wheels.sh is at work here"
 work=$PWD/$work
-trap 'rm -rf "$work"/{builder,clean,new,scratch}' EXIT
+clear() { rm -rf "$work"/{builder,clean,new,scratch}; }
+trap 'clear; rm -rf "$work/build"' EXIT
 
 # What a wheel is made from: what an sdist holds, and the Python.
 sources=$(
@@ -79,17 +80,22 @@ quietly() { # WHAT COMMAND...
 }
 
 build_wheel() {
-  local start=$SECONDS built installed wheel pip=(-m pip --disable-pip-version-check --no-input)
-  rm -rf "$work"/{builder,clean,new,scratch}
+  local start=$SECONDS user system wheel pip=(-m pip --disable-pip-version-check --no-input)
+  clear
+  mkdir "$work/scratch"
   : >"$log"
   say "PyTorch $release: building"
   quietly "making an environment" "$python" -m venv "$work/builder"
   # To compile against it takes its files only, and not what it needs to be imported.
   quietly "installing torch==$release" \
     "$work/builder/bin/python" "${pip[@]}" install --no-deps "${pip_arguments[@]}" "torch==$release"
-  installed=$SECONDS
-  quietly "building the wheel" "$work/builder/bin/python" "${pip[@]}" wheel --no-deps --wheel-dir "$work/new" .
-  built=$SECONDS
+  # In one folder for all of them: what includes nothing of LibTorch is compiled once.
+  {
+    TIMEFORMAT='%0U %0S'
+    time quietly "building the wheel" env "SKBUILD_BUILD_DIR=$work/build" \
+      "$work/builder/bin/python" "${pip[@]}" wheel --no-deps --wheel-dir "$work/new" . 2>&3
+  } 3>&2 2>"$work/scratch/time"
+  read -r user system <"$work/scratch/time"
   rm -rf "$work/builder"
   wheel=$(basename "$work"/new/anact-*+torch"$series"-*.whl)
   [[ -f $work/new/$wheel ]] || fail "PyTorch $release: the wheel is not one for torch$series: $(ls "$work/new")"
@@ -98,12 +104,11 @@ build_wheel() {
   quietly "making an environment" "$python" -m venv "$work/clean"
   quietly "installing $wheel" \
     "$work/clean/bin/python" "${pip[@]}" install "${pip_arguments[@]}" "torch==$release" numpy "$work/new/$wheel"
-  mkdir "$work/scratch"
   quietly "the test of $wheel" env "TORCHINDUCTOR_CACHE_DIR=$work/scratch" \
     "$work/clean/bin/python" -I tests/package/wheel_smoke.py "$release"
   mv "$work/new/$wheel" "$output/$wheel"
   echo "$sources $wheel" >"$stamp"
-  say "PyTorch $release: $((SECONDS - start)) s, of them $((built - installed)) s to build it: $output/$wheel"
+  say "PyTorch $release: $output/$wheel, in $((SECONDS - start)) s; to build it took $((user + system)) s of processor time"
 }
 
 mkdir -p "$output/.built"
