@@ -69,14 +69,14 @@ sources=$(
 )
 
 # Runs a command without what the shell says of Pythons and LibTorch, its output in the log.
-quietly() { # WHAT COMMAND...
-  local what=$1
-  shift
-  if ! env --unset=PYTHONPATH --unset=PYTHONHOME --unset=VIRTUAL_ENV --unset=CONDA_PREFIX --unset=TORCH_PYTHON \
-    --unset=Torch_DIR "$@" >>"$log" 2>&1; then
-    tail -n 20 "$log" >&2
-    fail "PyTorch $release: $what failed; the whole log is $log"
-  fi
+logged() {
+  env --unset=PYTHONPATH --unset=PYTHONHOME --unset=VIRTUAL_ENV --unset=CONDA_PREFIX --unset=TORCH_PYTHON \
+    --unset=Torch_DIR "$@" >>"$log" 2>&1
+}
+
+failed() {
+  tail -n 20 "$log" >&2
+  fail "PyTorch $release: $1 failed; the whole log is $log"
 }
 
 build_wheel() {
@@ -85,27 +85,26 @@ build_wheel() {
   mkdir "$work/scratch"
   : >"$log"
   say "PyTorch $release: building"
-  quietly "making an environment" "$python" -m venv "$work/builder"
+  logged "$python" -m venv "$work/builder" || failed "making an environment"
   # To compile against it takes its files only, and not what it needs to be imported.
-  quietly "installing torch==$release" \
-    "$work/builder/bin/python" "${pip[@]}" install --no-deps "${pip_arguments[@]}" "torch==$release"
+  logged "$work/builder/bin/python" "${pip[@]}" install --no-compile --no-deps "${pip_arguments[@]}" "torch==$release" ||
+    failed "installing torch==$release"
+  TIMEFORMAT='%0U %0S'
   # In one folder for all of them: what includes nothing of LibTorch is compiled once.
-  {
-    TIMEFORMAT='%0U %0S'
-    time quietly "building the wheel" env "SKBUILD_BUILD_DIR=$work/build" \
-      "$work/builder/bin/python" "${pip[@]}" wheel --no-deps --wheel-dir "$work/new" . 2>&3
-  } 3>&2 2>"$work/scratch/time"
+  { time logged env "SKBUILD_BUILD_DIR=$work/build" \
+    "$work/builder/bin/python" "${pip[@]}" wheel --no-deps --wheel-dir "$work/new" .; } 2>"$work/scratch/time" ||
+    failed "building the wheel"
   read -r user system <"$work/scratch/time"
   rm -rf "$work/builder"
   wheel=$(basename "$work"/new/anact-*+torch"$series"-*.whl)
   [[ -f $work/new/$wheel ]] || fail "PyTorch $release: the wheel is not one for torch$series: $(ls "$work/new")"
 
   say "PyTorch $release: testing $wheel"
-  quietly "making an environment" "$python" -m venv "$work/clean"
-  quietly "installing $wheel" \
-    "$work/clean/bin/python" "${pip[@]}" install "${pip_arguments[@]}" "torch==$release" numpy "$work/new/$wheel"
-  quietly "the test of $wheel" env "TORCHINDUCTOR_CACHE_DIR=$work/scratch" \
-    "$work/clean/bin/python" -I tests/package/wheel_smoke.py "$release"
+  logged "$python" -m venv "$work/clean" || failed "making an environment"
+  logged "$work/clean/bin/python" "${pip[@]}" install "${pip_arguments[@]}" "torch==$release" numpy "$work/new/$wheel" ||
+    failed "installing $wheel"
+  logged env "TORCHINDUCTOR_CACHE_DIR=$work/scratch" \
+    "$work/clean/bin/python" -I tests/package/wheel_smoke.py "$release" || failed "the test of $wheel"
   mv "$work/new/$wheel" "$output/$wheel"
   echo "$sources $wheel" >"$stamp"
   say "PyTorch $release: $output/$wheel, in $((SECONDS - start)) s; to build it took $((user + system)) s of processor time"
