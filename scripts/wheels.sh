@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the package's wheels for the releases of PyTorch that are named, tests each in an environment of its own, and
+# Builds the package's wheels for the releases of PyTorch that are named, tests each in a clean environment, and
 # puts them into dist/wheels with an index for pip, dist/wheels/simple.
 #
 #   scripts/wheels.sh [--force] RELEASE...     such as 2.13.0 2.12.1; --force: also those that are there
 #
 # Run again, it builds only what is missing or was built from other sources. A release is downloaded as pip finds it: 0.2 GB,
-# or some GB where that is the CUDA build; one at a time takes twice that on the disk. Environment variables:
+# or some GB where that is the CUDA build, and is gone again from the disk when its wheel is tested. Environment variables:
 #   PYTHON           the Python, 3.10 or newer, that the wheels are for (python3)
 #   ANACT_PIP_ARGS   further arguments for pip when it installs torch, such as another index to take it from
 set -euo pipefail
@@ -85,9 +85,9 @@ build_wheel() {
   mkdir "$work/scratch"
   : >"$log"
   say "PyTorch $release: building"
+  # pip compiles in an environment beside this one, which is left with PyTorch alone.
   logged "$python" -m venv "$work/builder" || failed "making an environment"
-  # To compile against it takes its files only, and not what it needs to be imported.
-  logged "$work/builder/bin/python" "${pip[@]}" install --no-compile --no-deps "${pip_arguments[@]}" "torch==$release" ||
+  logged "$work/builder/bin/python" "${pip[@]}" install --no-compile "${pip_arguments[@]}" "torch==$release" numpy ||
     failed "installing torch==$release"
   TIMEFORMAT='%0U %0S'
   # In one folder for all of them: what includes nothing of LibTorch is compiled once.
@@ -95,14 +95,13 @@ build_wheel() {
     "$work/builder/bin/python" "${pip[@]}" wheel --no-deps --wheel-dir "$work/new" .; } 2>"$work/scratch/time" ||
     failed "building the wheel"
   read -r user system <"$work/scratch/time"
-  rm -rf "$work/builder"
   wheel=$(basename "$work"/new/anact-*+torch"$series"-*.whl)
   [[ -f $work/new/$wheel ]] || fail "PyTorch $release: the wheel is not one for torch$series: $(ls "$work/new")"
 
   say "PyTorch $release: testing $wheel"
-  logged "$python" -m venv "$work/clean" || failed "making an environment"
-  logged "$work/clean/bin/python" "${pip[@]}" install "${pip_arguments[@]}" "torch==$release" numpy "$work/new/$wheel" ||
-    failed "installing $wheel"
+  # Elsewhere, so that no path to where it was built leads anywhere.
+  mv "$work/builder" "$work/clean"
+  logged "$work/clean/bin/python" "${pip[@]}" install "$work/new/$wheel" || failed "installing $wheel"
   logged env "TORCHINDUCTOR_CACHE_DIR=$work/scratch" \
     "$work/clean/bin/python" -I tests/package/wheel_smoke.py "$release" || failed "the test of $wheel"
   mv "$work/new/$wheel" "$output/$wheel"
