@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup configure build program demo test bench evidence format format-check docs-check install clean
+.PHONY: help setup configure build program demo test bench evidence format format-check docs-check install wheels clean
 .NOTPARALLEL:
 
 # Further arguments for the program that a target runs: make demo ARGS='--seeds 1', make test ARGS='-R math'.
@@ -13,6 +13,8 @@ DEMO_OUTPUT ?= runs/demo
 MINUTES ?= 60
 # Where `make install` installs.
 PREFIX ?= /usr/local
+# The releases of PyTorch that `make wheels` builds for.
+TORCH ?= $(shell sed -n 's/^torch==//p' requirements.txt)
 # Compilers and tests that run at once; by default as many as processors and memory allow.
 JOBS ?= $(shell scripts/jobs.sh)
 
@@ -26,7 +28,8 @@ help:
 	@echo "make format        lay out the sources; make format-check only checks"
 	@echo "make docs-check    check the links and commands in the documents"
 	@echo "make install       install the program, library, headers and CMake package into PREFIX=$(PREFIX)"
-	@echo "make clean         remove what was compiled; .venv, data and runs stay"
+	@echo "make wheels        build and test the Python package's wheels for the releases TORCH='$(TORCH)', into dist/wheels"
+	@echo "make clean         remove what was compiled; .venv, data, runs and dist stay"
 	@echo
 	@echo "Each does the set-up it needs, and can be interrupted and run again. Variables: ARGS for the program or ctest,"
 	@echo "JOBS, DEMO_OUTPUT, and TORCH_PYTHON=/path/to/python or Torch_DIR=.../share/cmake/Torch to use another LibTorch."
@@ -78,6 +81,9 @@ install: build
 	@echo "install: installing into $(PREFIX)"
 	@cmake --install build --prefix "$(PREFIX)" >build/install.log || { cat build/install.log; exit 1; }
 	@echo "install: done: $(PREFIX)/bin/anact, and find_package(anact) with -DCMAKE_PREFIX_PATH=$(PREFIX)"
+
+wheels: setup
+	@scripts/wheels.sh $(ARGS) $(TORCH)
 
 clean:
 	@echo "clean: removing build, build-debug and build-asan"

@@ -16,6 +16,8 @@ set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
 
 option(ANACT_SANITIZE "Build with the address and undefined-behaviour sanitizers" OFF)
 
+option(ANACT_BUILD_ONCE "Compile rooms whole, and fast where their own speed does not matter: slow to build again" OFF)
+
 find_program(ANACT_CCACHE ccache)
 if(ANACT_CCACHE)
   # Precompiled headers are cached only with this sloppiness.

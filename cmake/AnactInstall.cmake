@@ -35,7 +35,6 @@ install(
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/anact" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h")
 install(FILES "${PROJECT_SOURCE_DIR}/data/digits.csv.gz" DESTINATION "${CMAKE_INSTALL_DATADIR}/anact" OPTIONAL)
 
-string(REGEX MATCH "^[0-9]+\\.[0-9]+" ANACT_TORCH_RELEASE "${ANACT_TORCH_VERSION}")
 configure_package_config_file(cmake/anactConfig.cmake.in "${PROJECT_BINARY_DIR}/cmake/anactConfig.cmake"
                               INSTALL_DESTINATION "${anact_package_dir}")
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/cmake/anactConfigVersion.cmake" COMPATIBILITY SameMinorVersion)

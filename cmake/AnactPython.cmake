@@ -22,3 +22,15 @@ endif()
 if(NOT ANACT_BUILD_PYTHON)
   message(STATUS "The Python package is not built")
 endif()
+
+# The package's version names the release of PyTorch that it is built against. Under a front end python/torch_release.py has
+# given it before CMake ran, and a wheel from an sdist has the sdist's.
+string(REGEX MATCH "^[0-9]+\\.[0-9]+" ANACT_TORCH_RELEASE "${ANACT_TORCH_VERSION}")
+set(ANACT_PACKAGE_VERSION "${PROJECT_VERSION}+torch${ANACT_TORCH_RELEASE}")
+if(SKBUILD AND NOT SKBUILD_PROJECT_VERSION_FULL STREQUAL ANACT_PACKAGE_VERSION)
+  if(SKBUILD_PROJECT_VERSION_FULL MATCHES "\\+torch")
+    message(FATAL_ERROR "The package would be called ${SKBUILD_PROJECT_VERSION_FULL}, but is built against PyTorch "
+                        "${ANACT_TORCH_VERSION}. Name that with TORCH_PYTHON or Torch_DIR in the environment only.")
+  endif()
+  set(ANACT_PACKAGE_VERSION "${SKBUILD_PROJECT_VERSION_FULL}")
+endif()

@@ -55,4 +55,4 @@ from anact.modules import NTanh as NTanh
 from anact.probe import LayerRow as LayerRow
 from anact.probe import VarianceProbe as VarianceProbe
 
-__version__ = f"{_build.version}+torch{_build.torch_version}.cpu.{_build.build_type}"
+__version__ = _build.version

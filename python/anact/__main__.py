@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from anact import _C, _diagnose_command
+from anact import _C, _build, _diagnose_command
 
 
 def main() -> int:
@@ -16,7 +16,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if "run" in arguments:
         return int(arguments.run(arguments))
-    for name, value in (_C.environment() | _C.gpu_environment()).items():
+    rows = _C.environment() | {"anact": _build.version} | _C.gpu_environment()
+    for name, value in rows.items():
         print(f"{name:<17} {value}")
     return 0
 

@@ -64,7 +64,7 @@ void backward(const Activation& activation, const BFloat16* x, const BFloat16* g
 void backward(const Activation& activation, const Float16* x, const Float16* g, std::size_t size, double scale,
               Float16* dx, GradientSums* sums, bool streaming = false);
 
-// The name of the instruction set in use, as Highway calls it: "AVX3", "AVX2", "SSE4", "NEON", …
+// The name of the instruction set in use, as Highway calls it: "AVX3", "AVX2", "SSSE3", "NEON", …
 [[nodiscard]] std::string instruction_set();
 
 // Every instruction set that was compiled in and that this processor has, best first.

@@ -41,7 +41,7 @@ torch::nn::AnyModule by_definition(CustomActivation::Function value) {
   }));
 }
 
-torch::nn::AnyModule plain_activation(const ANActOptions& options) {
+torch::nn::AnyModule plain_layer(const ANActOptions& options) {
   if (options.custom()) return by_definition(ops::fallback::to_functions(*options.custom()).value);
   const auto& activation = options.activation();
   const auto* row = torch_activation(activation.kind);
@@ -266,7 +266,7 @@ class Folder {
     } else {
       result.kept.emplace_back(place.path, std::get<std::string>(target));
     }
-    steps_.push_back({&sequential, index, place.name, plain_activation(act.options), map, layer});
+    steps_.push_back({&sequential, index, place.name, plain_layer(act.options), map, layer});
   }
 
   // The layer that the map of the ANAct at `index` goes into, or why there is none.

@@ -1,6 +1,8 @@
 #include "anact/initialization.h"
 
-#include <torch/torch.h>
+#include <ATen/Parallel.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
 
 #include <cmath>
 #include <set>

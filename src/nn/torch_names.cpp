@@ -44,7 +44,7 @@ std::optional<Parameters> read_gelu(const Module& module, std::string_view appro
   return Parameters{};
 }
 
-double number(const c10::IValue& value) { return value.toScalar().toDouble(); }
+double to_double(const c10::IValue& value) { return value.toScalar().toDouble(); }
 
 constexpr std::array<TorchActivation, 21> kTable{{
     {.kind = ActivationKind::relu,
@@ -75,7 +75,7 @@ constexpr std::array<TorchActivation, 21> kTable{{
      .module = "ELU",
      .functions = {"elu"},
      .op = "elu",
-     .accepts = [](Arguments a) { return number(a[2]) == 1 && number(a[3]) == 1; },
+     .accepts = [](Arguments a) { return to_double(a[2]) == 1 && to_double(a[3]) == 1; },
      .make = [](const Parameters& p) { return AnyModule(plain::ELU(plain::ELUOptions().alpha(p[0]))); },
      .read =
          [](const Module& module) {
@@ -234,7 +234,7 @@ std::optional<Activation> activation_of(std::string_view op, TorchActivation::Ar
     if (row->accepts != nullptr && !row->accepts(arguments)) continue;
     Activation result{.kind = row->kind, .parameters = {}};
     for (std::size_t i = 0; i < activation_info(row->kind).parameters.size(); ++i) {
-      result.parameters.at(i) = number(arguments[i + 1]);
+      result.parameters.at(i) = to_double(arguments[i + 1]);
     }
     return result;
   }

@@ -41,18 +41,22 @@ def program(*arguments):
     return run(os.environ["ANACT_PROGRAM"], *arguments)
 
 
-def test_version():
+def plain_version():
     text = (ROOT / "CMakeLists.txt").read_text()
-    version = re.search(r"project\(\s*anact\s+VERSION ([0-9.]+)", text)
-    assert anact.__version__.startswith(f"{version[1]}+torch{torch.__version__[:4]}")
-    assert anact.__version__.endswith(f".{_C.environment()['build_type'].lower()}")
+    return re.search(r"project\(\s*anact\s+VERSION ([0-9.]+)", text)[1]
+
+
+def test_version():
+    release = ".".join(torch.__version__.split(".")[:2])
+    assert anact.__version__ == f"{plain_version()}+torch{release}"
 
 
 def test_the_report_of_the_module_is_that_of_the_program():
     found = run(sys.executable, "-m", "anact").splitlines()
     wanted = program("info").splitlines()
     assert len(found) == len(wanted) > 10
-    for mine, other in zip(found, wanted, strict=True):
+    assert found[0].split() == ["anact", anact.__version__]
+    for mine, other in zip(found[1:], wanted[1:], strict=True):
         if not mine.startswith("started"):
             assert mine == other
         assert mine.split()[0] == other.split()[0]
@@ -154,9 +158,11 @@ def test_the_sdist_holds_what_the_package_is_built_from(tmp_path):
     pytest.importorskip("scikit_build_core")
     build = f"import scikit_build_core.build as b; b.build_sdist({str(tmp_path)!r})"
     run(sys.executable, "-c", build, cwd=ROOT)
-    (sdist,) = tmp_path.glob("anact-*.tar.gz")
+    sdist = tmp_path / f"anact-{plain_version()}.tar.gz"
     with tarfile.open(sdist) as archive:
         held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+        metadata = archive.extractfile(f"{sdist.name[:-7]}/PKG-INFO").read().decode()
+    assert "Requires-Dist: torch>=2.11\n" in metadata
     sources = [
         path.relative_to(ROOT).as_posix()
         for folder in ("cmake", "include", "python", "src")
@@ -174,7 +180,7 @@ def test_a_wheel_works_in_a_clean_environment(tmp_path):
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel")
     alone = ("--no-deps", "--no-index")
     run(*pip, *alone, "--no-build-isolation", "-w", str(tmp_path), str(ROOT))
-    (wheel,) = tmp_path.glob("anact-*.whl")
+    (wheel,) = tmp_path.glob(f"anact-{anact.__version__}-*.whl")
 
     clean = tmp_path / "clean"
     venv.create(clean, with_pip=True)
@@ -196,4 +202,4 @@ def test_a_wheel_works_in_a_clean_environment(tmp_path):
     assert "libtorch" in run(python, "-m", "anact", environment=bare, cwd=tmp_path)
     listed = run(python, "-m", "pip", "show", "--files", "anact")
     assert "anact/py.typed" in listed and "anact/_C.pyi" in listed
-    assert f"Version: {anact.__version__.split('+')[0]}" in listed
+    assert f"Version: {anact.__version__}\n" in listed

@@ -268,17 +268,17 @@ StepResult shown(const char* name, const Arguments& arguments, const Compute& co
   return result;
 }
 
-std::string name_of(const Activation& activation) { return std::string(activation_info(activation.kind).name); }
+std::string activation_name(const Activation& activation) { return std::string(activation_info(activation.kind).name); }
 c10::IValue parameters_of(const Activation& activation) { return encode_parameters(activation).vec(); }
 
-std::string name_of(const CustomActivation& activation) { return activation.name; }
+std::string activation_name(const CustomActivation& activation) { return activation.name; }
 c10::IValue parameters_of(const CustomActivation&) { return {}; }
 
 // As StepArgument has them.
 template <class AnyActivation>
 std::vector<c10::IValue> step_arguments(const at::Tensor& input, const at::Tensor& alpha,
                                         const AnyActivation& activation, const Options& options, bool training) {
-  return {input, alpha, name_of(activation), parameters_of(activation), to_text(options), training};
+  return {input, alpha, activation_name(activation), parameters_of(activation), to_text(options), training};
 }
 
 at::Tensor scaled(const at::Tensor& output, double scale) { return scale == 1 ? output : output * scale; }
@@ -343,7 +343,7 @@ at::Tensor step(const at::Tensor& input, const at::Tensor& alpha, const RunningS
 
 at::Tensor plain(const at::Tensor& input, const Activation& activation, double scale) {
   const auto arguments = [&] {
-    return std::vector<c10::IValue>{input, name_of(activation), parameters_of(activation), scale, {}};
+    return std::vector<c10::IValue>{input, activation_name(activation), parameters_of(activation), scale, {}};
   };
   const auto compute = [&] { return StepResult{scaled(fallback::value(activation, input), scale), {}, {}}; };
   return shown(kPlainName, arguments, compute).output;
