@@ -6,7 +6,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -80,11 +80,14 @@ class Operators:
         self.due = torch.zeros((), dtype=torch.bool, device=device)
         self.moments = operators.make_moments(rows, device)
         self.gradients = operators.make_moments(rows, device)
-        from torch import _dynamo  # here, since it takes a second
+        from torch._dynamo import eval_frame, mark_static_address  # takes a second
 
         # Without it, CUDA graphs would be given copies of them.
         for tensor in (self.due, self.moments, self.gradients):
-            _dynamo.mark_static_address(tensor)
+            mark_static_address(tensor)
+        # Nor is a hook to be compiled by itself; within a larger graph it is all the same.
+        for hook in (_Before, _After):
+            eval_frame.skip_code(hook.__call__.__code__)
 
     def attach(self) -> None:
         """Puts them in, if they are not, and their memory where the model is now."""
@@ -101,7 +104,7 @@ class Operators:
             ]
 
     def detach(self) -> None:
-        """Takes them out. A graph that has them keeps them, and they do nothing."""
+        """Takes them out; the model's next call is compiled without them."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -200,7 +203,7 @@ class _After(_Hook):
         )
 
 
-def _is_measured(x: Any) -> bool:
+def _is_measured(x: Any) -> TypeGuard[Tensor]:
     """Whether to measure it; forward passes without gradients are left alone."""
     return (
         isinstance(x, Tensor) and x.dtype in _MEASURED_TYPES and torch.is_grad_enabled()

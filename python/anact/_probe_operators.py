@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 _COLUMNS = (
     # Those of anact::measure: of all passes of a step together.
@@ -84,6 +85,8 @@ def _measure(
 ) -> None:
     if not _is_due(due):
         return
+    # Autograd, which keeps it for the backward pass, is not to mind that it has changed.
+    moments = moments.data
     new = torch.ops.anact.measure.default(input, activation, parameters)
     before = moments[row]
     turns = moments[-1, _TURN] + 1
@@ -139,7 +142,8 @@ def _dead_share(
         )
         others = [d for d in range(part.dim()) if d != unit]
         slope = slope.abs()
-        return (slope.amax(others) if others else slope) < _DEAD_SLOPE
+        flags: Tensor = (slope.amax(others) if others else slope) < _DEAD_SLOPE
+        return flags
 
     if x.device.type != "cpu" or x.dim() < 2 or x.shape[0] <= _FEW:
         return dead(x).double().mean()
@@ -150,6 +154,8 @@ def _dead_share(
     return result.double().mean()
 
 
+# Between two graphs it would be compiled by itself, and see no gradient.
+@_disable_dynamo
 def _watch(
     input: Tensor,
     due: Tensor,
@@ -165,6 +171,7 @@ def _watch(
     if not (input.requires_grad and torch.is_grad_enabled()):
         return
 
+    @_disable_dynamo
     def measure(gradient: Tensor) -> None:
         write(gradient.detach(), due, gradients, row, "identity", [], -1)
         if input_is_leaf:

@@ -127,7 +127,7 @@ class VarianceProbe:
     def close(self) -> None:
         """Leaves the model as it was before; the end of the context does so.
 
-        Graphs that were compiled with operators keep them, and these do nothing.
+        With ``compiled``, its next call is compiled anew, without the operators.
         """
         for handle in self._handles:
             handle.remove()

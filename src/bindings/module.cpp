@@ -299,7 +299,8 @@ PYBIND11_MODULE(_C, m) {
             return result;
           },
           py::arg("from_row") = 0);
-  m.def("probe_csv", [](const py::list& rows) { return layers::layer_csv(to_records(rows)); }, py::arg("rows"));
+  m.def(
+      "probe_csv", [](const py::list& rows) { return layers::layer_csv(to_records(rows)); }, py::arg("rows"));
   m.def(
       "probe_table", [](const py::list& rows) { return layers::layer_table(layers::last_step(to_records(rows))); },
       py::arg("rows"));
