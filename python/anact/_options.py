@@ -114,7 +114,7 @@ class ANActOptions(OptionFields):
             raise TypeError(
                 f"activation: {f} has parameters, which would get no gradient"
             )
-        return name_of(f), f, _derivative(f) if df is None else df
+        return name_of(f), f, derivative_of(f, df)
 
     def changed(self) -> dict[str, Any]:
         """The options that are not the default, but the activation."""
@@ -146,8 +146,10 @@ def name_of(activation: str | Function) -> str:
     return str(getattr(activation, "__qualname__", type(activation).__qualname__))
 
 
-def _derivative(f: Function) -> Function:
-    """f′ by autograd."""
+def derivative_of(f: Function, given: Function | None) -> Function:
+    """f′ as it was given, or else by autograd."""
+    if given is not None:
+        return given
 
     def derivative(x: Tensor) -> Tensor:
         again = torch.is_grad_enabled() and x.requires_grad

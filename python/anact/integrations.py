@@ -22,6 +22,7 @@ from anact.probe import VarianceProbe
 class _Settings:
     every: int
     predict: bool
+    compiled: bool
     include: Selection | None
     exclude: Selection | None
     log: LogFunction | None
@@ -49,6 +50,7 @@ class _Probing:
             model,
             every=settings.every,
             predict=settings.predict,
+            compiled=settings.compiled,
             include=settings.include,
             exclude=settings.exclude,
         )
@@ -117,6 +119,7 @@ def lightning_callback(
     *,
     every: int = 50,
     predict: bool = True,
+    compiled: bool = False,
     include: Selection | None = None,
     exclude: Selection | None = None,
     log: LogFunction | None = None,
@@ -128,7 +131,8 @@ def lightning_callback(
     begun, and stays when it has ended.
 
     Args:
-        every, predict, include, exclude: as :class:`anact.VarianceProbe` takes them.
+        every, predict, compiled, include, exclude: as :class:`anact.VarianceProbe` takes
+            them.
         log: takes the numbers of each measured step; the trainer's loggers when left out.
         columns: what is logged, as :meth:`anact.VarianceProbe.log` takes it.
 
@@ -141,7 +145,7 @@ def lightning_callback(
         ValueError: for ``every`` below 1, or a column that is none of numbers.
     """
     settings = _Settings(
-        every, predict, include, exclude, log, checked_columns(columns)
+        every, predict, compiled, include, exclude, log, checked_columns(columns)
     )
     return _derive(_LightningHooks, _lightning().Callback)(settings)
 
@@ -150,6 +154,7 @@ def trainer_callback(
     *,
     every: int = 50,
     predict: bool = True,
+    compiled: bool = False,
     include: Selection | None = None,
     exclude: Selection | None = None,
     log: LogFunction | None = None,
@@ -161,7 +166,8 @@ def trainer_callback(
     begun, and stays when it has ended.
 
     Args:
-        every, predict, include, exclude: as :class:`anact.VarianceProbe` takes them.
+        every, predict, compiled, include, exclude: as :class:`anact.VarianceProbe` takes
+            them.
         log: takes the numbers of each measured step, as ``wandb.log`` does; nothing is logged
             when left out.
         columns: what is logged, as :meth:`anact.VarianceProbe.log` takes it.
@@ -174,7 +180,7 @@ def trainer_callback(
         ValueError: for ``every`` below 1, or a column that is none of numbers.
     """
     settings = _Settings(
-        every, predict, include, exclude, log, checked_columns(columns)
+        every, predict, compiled, include, exclude, log, checked_columns(columns)
     )
     try:
         base = importlib.import_module("transformers").TrainerCallback

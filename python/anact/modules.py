@@ -16,7 +16,7 @@ from typing_extensions import Self, Unpack
 
 from anact import _tracing
 from anact._option_types import OptionArguments
-from anact._options import ANActOptions, Function
+from anact._options import ANActOptions, Function, derivative_of
 
 _STATISTICS = ("output_mean", "output_square", "input_variance", "backward_gain")
 
@@ -68,7 +68,6 @@ class ANAct(nn.Module):
         ValueError: as :class:`anact.ANActOptions` does, and for a mask whose shape does
             not fit.
         TypeError: for a mask that is not bool.
-        NotImplementedError: for a mask in training with a function of your own.
 
     >>> act = ANAct("silu", momentum=0.05)
     >>> act
@@ -192,21 +191,26 @@ class ANAct(nn.Module):
         running: tuple[Tensor, ...],
         counts: tuple[Tensor, Tensor],
     ) -> Tensor:
-        if not self._named:
-            raise NotImplementedError(
-                f"ANAct: no mask in training with a function of your own, {self.options}"
-            )
         name, parameters, options = self._arguments
         operators = torch.ops.anact
-        kept = torch.masked_select(input.detach(), mask)
-        moments = operators.measure.default(kept, name, parameters)
+        f = self._options.activation
+        if isinstance(f, str):
+            value = input
+            kept = torch.masked_select(input.detach(), mask)
+            moments = operators.measure.default(kept, name, parameters)
+        else:
+            wide = _widened(input)
+            value = f(wide)
+            slope = derivative_of(f, self._options.derivative)
+            with torch.no_grad():
+                moments = _moments(wide, value, slope(wide.detach()), mask)
         map = operators.factors.default(
             self.alpha, *running, counts[0], moments, options
         )
         output: Tensor
-        output, _ = operators.apply.default(input, map, name, parameters, False)
+        output, _ = operators.apply.default(value, map, name, parameters, False)
         operators.update_.default(*running, *counts, moments, self.alpha, map, options)
-        return output
+        return output.to(input.dtype)
 
     def _evaluate(self, input: Tensor, running: tuple[Tensor, ...]) -> Tensor:
         operator = torch.ops.anact.evaluate.default
@@ -217,9 +221,7 @@ class ANAct(nn.Module):
         f = self._options.activation
         if isinstance(f, str):
             return evaluate(input, self.alpha, *running, *self._arguments)  # type: ignore[no-any-return]
-        narrow = input.dtype not in (torch.float32, torch.float64)
-        value = f(input.float() if narrow else input)
-        output = evaluate(value, self.alpha, *running, *self._arguments)
+        output = evaluate(f(_widened(input)), self.alpha, *running, *self._arguments)
         return output.to(input.dtype)  # type: ignore[no-any-return]
 
     @property
@@ -389,6 +391,25 @@ class NTanh(ANAct):
 
 def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _widened(input: Tensor) -> Tensor:
+    """What a function of the user's own is given."""
+    narrow = input.dtype not in (torch.float32, torch.float64)
+    return input.float() if narrow else input
+
+
+def _moments(x: Tensor, fx: Tensor, slope: Tensor, mask: Tensor) -> Tensor:
+    """As ``anact::measure`` has them, of the kept elements of x, f(x) and f′(x)."""
+    measure = torch.ops.anact.measure.default
+    parts = [
+        measure(torch.masked_select(part.detach(), mask), "identity", [])
+        for part in (x, fx, slope)
+    ]
+    # Of count, mean and the sum of squared distances from it.
+    sums = [part[0] * part[1] for part in parts]
+    squares = [part[2] + part[0] * part[1].square() for part in parts]
+    return torch.cat([parts[0][:3], torch.stack([sums[1], squares[1], squares[2]])])
 
 
 def _check_mask(mask: Tensor, input: Tensor) -> None:

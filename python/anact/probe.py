@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from typing_extensions import Self
 
 from anact import _C, _sinks
+from anact._compiled_probe import CompiledProbe, Operators
 from anact._files import write_whole
 from anact._layers import layer_choice
 from anact._selection import Selection
@@ -32,11 +33,18 @@ class VarianceProbe:
     batch norms, ANActs and plain activations, called as modules or as functions. What runs
     inside a compiled graph or without gradients is not seen.
 
+    With ``compiled``, for a model that torch.compile is to compile, operators are put into
+    the model as soon as the probe is made, which must be before the model is compiled.
+    They measure it inside the graph, in the steps that are due and without waiting for the
+    device; of these same layers, but only of those that are modules, and with no
+    predictions. A layer that runs several times in a step has one row.
+
     Args:
         model: any module.
         every: steps 0, every, 2·every, … are measured; the others cost nothing but the
-            hooks that name the modules.
+            hooks that name the modules, or the operators that do nothing.
         predict: whether the theory's predictions are computed.
+        compiled: whether operators in the model measure it.
         include: which layers are measured, as :func:`anact.convert_activations` takes it:
             globs of module paths, classes of modules, names of activations, functions of
             path and module, one or several. Behind a layer that is not measured, the
@@ -44,9 +52,11 @@ class VarianceProbe:
         exclude: which layers are not, of those.
 
     Raises:
-        ValueError: for ``every`` below 1, and for a glob or a class that matches no module.
-        RuntimeError: when another probe is measuring on this thread, and for a probe that
-            is used outside of its context.
+        ValueError: for ``every`` below 1, and for a glob or a class that matches no module;
+            with ``compiled``, for a model on several devices, and for lazy modules that have
+            not run.
+        RuntimeError: when another probe is measuring on this thread (with ``compiled`` it
+            may), and for a probe that is used outside of its context.
 
     >>> import anact, torch
     >>> model = nn.Sequential(nn.Linear(64, 128), anact.NSwish(), nn.Linear(128, 10))
@@ -67,35 +77,43 @@ class VarianceProbe:
         *,
         every: int = 1,
         predict: bool = True,
+        compiled: bool = False,
         include: Selection | None = None,
         exclude: Selection | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"VarianceProbe: every is {every}; it must be at least 1")
+        # What torch.compile returns calls the model that it was given.
+        model = getattr(model, "_orig_mod", model) if compiled else model
         self._model = model
         self._every = every
         self._predict = predict
         self._choose = layer_choice(model, include, exclude)
         self._logged = 0
         self._written = 0
-        self._probe: _C.VarianceProbe | None = None
+        self._probe: _C.VarianceProbe | CompiledProbe | None = None
+        self._operators = Operators(model, self._choose) if compiled else None
         self._handles: list[RemovableHandle] = []
         self._running = False
 
     def __enter__(self) -> Self:
         if self._running:
             raise RuntimeError("VarianceProbe: this probe is measuring already")
-        self._probe = _C.VarianceProbe(
-            list(self._model.named_parameters()),
-            self._every,
-            self._predict,
-            self._choose,
-        )
+        if self._operators is not None:
+            self._operators.attach()
+            self._probe = CompiledProbe(self._operators, self._every, self._predict)
+        else:
+            self._probe = _C.VarianceProbe(
+                list(self._model.named_parameters()),
+                self._every,
+                self._predict,
+                self._choose,
+            )
+            for name, module in self._model.named_modules():
+                if name:
+                    self._watch(self._probe, name, module)
         self._logged = self._written = 0
         self._running = True
-        for name, module in self._model.named_modules():
-            if name:
-                self._watch(name, module)
         return self
 
     def __exit__(
@@ -104,12 +122,22 @@ class VarianceProbe:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the model as it was before; the end of the context does so.
+
+        With ``compiled``, its next call is compiled anew, without the operators.
+        """
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._running = False
         # A step that was ended by step() has begun another one, in which nothing ran.
-        self._entered().finish()
+        if self._probe is not None:
+            self._probe.finish()
+        if self._operators is not None:
+            self._operators.detach()
 
     def step(self) -> None:
         """Ends a training step, after the optimizer's, and begins the next one."""
@@ -128,11 +156,11 @@ class VarianceProbe:
 
     def table(self) -> str:
         """The layers of the last measured step, for the terminal."""
-        return self._entered().table()
+        return _C.probe_table(self.records)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes the rows as ``anact probe`` does; what is not measured is empty."""
-        write_whole(Path(path), self._entered().csv())
+        write_whole(Path(path), _C.probe_csv(self.records))
 
     def to_html(
         self,
@@ -149,9 +177,8 @@ class VarianceProbe:
             settings: what the page lists of the training.
         """
         name = type(self._model).__name__ if title is None else title
-        write_whole(
-            Path(path), self._entered().html(name, list((settings or {}).items()))
-        )
+        page = _C.probe_html(self.records, name, list((settings or {}).items()))
+        write_whole(Path(path), page)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """The rows as a table of pandas, with the columns of ``probe.csv``.
@@ -209,16 +236,14 @@ class VarianceProbe:
         self._written += len(rows)
         _sinks.to_tensorboard(rows, writer, checked)
 
-    def _entered(self) -> _C.VarianceProbe:
+    def _entered(self) -> _C.VarianceProbe | CompiledProbe:
         if self._probe is None:
             raise RuntimeError(
                 "VarianceProbe: nothing is measured before its context is entered"
             )
         return self._probe
 
-    def _watch(self, name: str, module: nn.Module) -> None:
-        probe = self._entered()
-
+    def _watch(self, probe: _C.VarianceProbe, name: str, module: nn.Module) -> None:
         def enter(_module: nn.Module, _inputs: Any) -> None:
             probe.enter(name)
 

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -229,6 +230,20 @@ py::dict to_dictionary(const LayerRecord& record) {
   return result;
 }
 
+std::vector<LayerRecord> to_records(const py::list& rows) {
+  std::vector<LayerRecord> records;
+  for (const auto& row : rows) {
+    LayerRecord& record = records.emplace_back();
+    for (const auto& column : layer_columns()) {
+      auto value = column.get(record);
+      const auto item = row[py::str(column.name.data(), column.name.size())];
+      std::visit([&](auto& of) { of = item.cast<std::remove_reference_t<decltype(of)>>(); }, value);
+      column.set(record, value);
+    }
+  }
+  return records;
+}
+
 using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 
 PYBIND11_MODULE(_C, m) {
@@ -283,17 +298,19 @@ PYBIND11_MODULE(_C, m) {
             }
             return result;
           },
-          py::arg("from_row") = 0)
-      .def("csv", [](const nn::VarianceProbe& probe) { return layers::layer_csv(probe.records()); })
-      .def("table",
-           [](const nn::VarianceProbe& probe) { return layers::layer_table(layers::last_step(probe.records())); })
-      .def(
-          "html",
-          [](const nn::VarianceProbe& probe, const std::string& title,
-             const std::vector<std::pair<std::string, std::string>>& settings) {
-            return layers::probe_html({.title = title, .settings = settings, .records = probe.records()});
-          },
-          py::arg("title"), py::arg("settings"));
+          py::arg("from_row") = 0);
+  m.def(
+      "probe_csv", [](const py::list& rows) { return layers::layer_csv(to_records(rows)); }, py::arg("rows"));
+  m.def(
+      "probe_table", [](const py::list& rows) { return layers::layer_table(layers::last_step(to_records(rows))); },
+      py::arg("rows"));
+  m.def(
+      "probe_html",
+      [](const py::list& rows, const std::string& title,
+         const std::vector<std::pair<std::string, std::string>>& settings) {
+        return layers::probe_html({.title = title, .settings = settings, .records = to_records(rows)});
+      },
+      py::arg("rows"), py::arg("title"), py::arg("settings"));
   m.def("canonical", [](const std::string& activation) { return parse_activation(activation).to_string(); });
   m.def("split", [](const std::string& text) {
     const auto activation = parse_activation(text);

@@ -220,7 +220,8 @@ def test_lightning_loggers(lightning, tmp_path) -> None:
     assert "anact/net.1/lambda" in ours[0][1]
 
 
-def test_transformers(torchvision, tmp_path) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_transformers(torchvision, tmp_path, compiled: bool) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
 
@@ -234,7 +235,9 @@ def test_transformers(torchvision, tmp_path) -> None:
 
     data = [{"x": torch.randn(4), "labels": torch.zeros(2)} for _ in range(32)]
     logged: list[dict[str, float]] = []
-    callback = integrations.trainer_callback(every=2, log=logged.append)
+    callback = integrations.trainer_callback(
+        every=2, log=logged.append, compiled=compiled
+    )
     assert isinstance(callback, transformers.TrainerCallback)
     trainer = transformers.Trainer(
         model=Model(),

@@ -148,9 +148,58 @@ def test_it_refuses(training):
         assert torch.equal(value, before[name]), name
 
 
-def test_a_function_of_ones_own_is_refused_in_training():
-    with pytest.raises(NotImplementedError, match="function of your own"):
-        ANAct(torch.sin)(draw(), mask=padding())
+def swish(x):
+    return x * torch.sigmoid(x)
+
+
+def swish_slope(x):
+    sigmoid = torch.sigmoid(x)
+    return sigmoid * (1 + x * (1 - sigmoid))
+
+
+@masks
+@pytest.mark.parametrize("derivative", [None, swish_slope])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_training_with_a_function_of_ones_own(options, derivative, mask):
+    oracle = MaskedOracle("silu", **options)
+    act = ANAct(swish, derivative=derivative, dtype=torch.float64, **options)
+    for step in range(4):
+        x = draw(step)
+        x[~mask.expand_as(x)] = 30
+        x.requires_grad_()
+        at = x.detach().clone().requires_grad_()
+        y, want = act(x, mask=mask), oracle(at, mask)
+        weights = draw(step + 20)
+        act.zero_grad(), oracle.zero_grad()
+        (y * weights).sum().backward(), (want * weights).sum().backward()
+        for got, expected in (
+            (y, want),
+            (x.grad, at.grad),
+            (act.alpha.grad, oracle.alpha.grad),
+        ):
+            torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+        assert_same_statistics(act, oracle, 1e-9)
+        with torch.no_grad():
+            act.alpha += 0.2
+            oracle.alpha += 0.2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_function_of_ones_own_in_narrow_types(dtype):
+    act, named = ANAct(swish), NSiLU()
+    for step in range(3):
+        x = draw(step, dtype=dtype)
+        x[1, 2:], x[2, 1:] = float("inf"), float("nan")
+        y, want = act(x, mask=padding()), named(x, mask=padding())
+        kept = padding().expand_as(x)
+        assert y.dtype == dtype
+        torch.testing.assert_close(y[kept], want[kept])
+    for name in ("output_mean", "output_square", "input_variance", "backward_gain"):
+        torch.testing.assert_close(getattr(act, name), getattr(named, name))
+    nothing = copy.deepcopy(act)
+    nothing(draw(dtype=dtype), mask=padding() & False)
+    for name, buffer in act.named_buffers():
+        assert torch.equal(buffer, getattr(nothing, name)), name
 
 
 @pytest.mark.parametrize("use_reentrant", [True, False])
