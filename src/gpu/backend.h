@@ -81,6 +81,9 @@ class Driver {
   // function's arguments, which are copied. Throws Error for what the driver refuses, and for what failed on the device
   // before.
   virtual void launch(const LoadedFunction& function, const LaunchSize& size, void* stream, void** arguments) const = 0;
+
+  // Whether launches into the stream of the function's device are recorded for a graph, and do not run yet.
+  [[nodiscard]] virtual bool is_capturing(const LoadedFunction& function, void* stream) const = 0;
 };
 
 struct Backend {

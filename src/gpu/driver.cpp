@@ -11,6 +11,7 @@ constexpr int kMultiprocessorCount = 16;
 constexpr int kComputeCapabilityMajor = 75;
 constexpr int kComputeCapabilityMinor = 76;
 constexpr int kCaptureRelaxed = 2;
+constexpr int kNotCapturing = 0;  // of CUstreamCaptureStatus
 
 SharedLibrary open_driver(const std::string& file) {
   try {
@@ -71,6 +72,7 @@ CudaDriver::CudaDriver(const std::string& file) try : library_(open_driver(file)
   library_.bind(api_.current_context, "cuCtxGetCurrent");
   library_.bind(api_.set_current_context, "cuCtxSetCurrent");
   library_.bind(api_.exchange_capture_mode, "cuThreadExchangeStreamCaptureMode");
+  library_.bind(api_.capture_status, "cuStreamIsCapturing");
   library_.bind(api_.load_module, "cuModuleLoadData");
   library_.bind(api_.function, "cuModuleGetFunction");
   library_.bind(api_.launch, "cuLaunchKernel");
@@ -130,6 +132,13 @@ void CudaDriver::launch(const LoadedFunction& function, const LaunchSize& size, 
   check(api_.launch(function.function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes, stream,
                     arguments, nullptr),
         "cuLaunchKernel");
+}
+
+bool CudaDriver::is_capturing(const LoadedFunction& function, void* stream) const {
+  const Current current(*this, function.context);
+  int status = 0;
+  check(api_.capture_status(stream, &status), "cuStreamIsCapturing");
+  return status != kNotCapturing;
 }
 
 }  // namespace anact::gpu

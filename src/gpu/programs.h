@@ -25,6 +25,9 @@ class Function {
   // the function.
   void launch(const LaunchSize& size, void* stream, void** arguments) const;
 
+  // As Driver::is_capturing.
+  [[nodiscard]] bool is_capturing(void* stream) const { return driver_.is_capturing(loaded_, stream); }
+
   [[nodiscard]] const Device& device() const { return device_; }
 
  private:

@@ -23,6 +23,8 @@
 
 #include "ops/autograd/derivatives.h"
 #include "ops/cpu/anact.h"
+#include "ops/cuda/kernels.h"
+#include "ops/cuda/nvidia.h"
 #include "ops/fallback/anact.h"
 #include "ops/passes.h"
 
@@ -58,16 +60,19 @@ bool unobserved(const at::Tensor& input) {
   return key == c10::DispatchKey::CPU || key == c10::DispatchKey::CUDA;
 }
 
-// Whether the fused kernels take this backward pass, without the dispatcher.
-bool fused_backward(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha,
-                    const Activation& activation) {
-  return !at::GradMode::is_enabled() && input.is_cpu() && alpha.is_cpu() && unobserved(input) && unobserved(grad) &&
-         cpu::fused(input, activation);
-}
-
 TensorPair backward_of(const at::Tensor& grad, const at::Tensor& input, const at::Tensor& alpha, const at::Tensor& map,
                        const Activation& activation) {
-  if (fused_backward(grad, input, alpha, activation)) return cpu::step_backward(grad, input, alpha, map, activation);
+  // By the fused kernels, without the dispatcher.
+  if (!at::GradMode::is_enabled() && alpha.device() == input.device() && unobserved(input) && unobserved(grad)) {
+    if (input.is_cpu() && cpu::fused(input, activation)) {
+      return cpu::step_backward(grad, input, alpha, map, activation);
+    }
+    static constexpr auto kBackward = kernels::cuda::Kernel::backward;
+    if (auto* gpu = cuda::device_with({&kBackward, 1}, input.device(), input.scalar_type(), activation.kind)) {
+      check_backward(grad, input, map);
+      return cuda::step_backward(*gpu, grad, input, alpha, map, activation);
+    }
+  }
   auto [grad_input, grad_map] =
       apply_backward(grad, input, at::GradMode::is_enabled() ? map_of(map, alpha) : map, activation);
   return {std::move(grad_input), fallback::grad_alpha(grad_map, alpha, map)};
@@ -283,7 +288,14 @@ std::vector<c10::IValue> step_arguments(const at::Tensor& input, const at::Tenso
 
 at::Tensor scaled(const at::Tensor& output, double scale) { return scale == 1 ? output : output * scale; }
 
-// The operators one after the other, for whoever traces. On the CPU one pass applies and measures.
+// Whether one pass applies and measures.
+bool applies_and_measures(const at::Tensor& input, const Activation& activation) {
+  static constexpr auto kBoth = kernels::cuda::Kernel::apply_measure;
+  return input.is_cpu() ||
+         cuda::device_with({&kBoth, 1}, input.device(), input.scalar_type(), activation.kind) != nullptr;
+}
+
+// The operators one after the other, for whoever traces.
 StepResult traced_step(const at::Tensor& input, const at::Tensor& alpha, const RunningStatistics& running,
                        const at::Tensor& num_skipped, const Activation& activation, const Options& options,
                        bool training) {
@@ -291,7 +303,7 @@ StepResult traced_step(const at::Tensor& input, const at::Tensor& alpha, const R
     const auto map = factors(alpha, running, std::nullopt, options);
     return {std::get<0>(apply(input, map, activation, /*measure=*/false)), map, {}};
   }
-  const bool late = input.is_cpu() && !options.uses_batch(kStartBatches);
+  const bool late = !options.uses_batch(kStartBatches) && applies_and_measures(input, activation);
   auto moments = measure(input, activation, late ? std::optional(running.num_batches_tracked) : std::nullopt);
   const auto map = factors(alpha, running, moments, options);
   auto [output, measured] = apply(input, map, activation, late);
@@ -320,9 +332,15 @@ at::Tensor step(const at::Tensor& input, const at::Tensor& alpha, const RunningS
     if (!unobserved(input)) return traced_step(input, alpha, running, num_skipped, activation, options, training);
     check_step(input, alpha, running, num_skipped, options);
     return differentiated<OperatorBackward>(input, alpha, running, num_skipped, activation, training, [&] {
-      return input.is_cpu() && cpu::fused(input, activation)
-                 ? cpu::step(input, alpha, running, num_skipped, activation, options, training)
-                 : step_below(input, alpha, running, num_skipped, activation, options, training);
+      if (input.is_cpu() && cpu::fused(input, activation)) {
+        return cpu::step(input, alpha, running, num_skipped, activation, options, training);
+      }
+      if (auto* gpu = cuda::device_with(cuda::kernels_of_step(options, training), input.device(), input.scalar_type(),
+                                        activation.kind)) {
+        const at::AutoDispatchBelowADInplaceOrView below;
+        return cuda::step(*gpu, input, alpha, running, num_skipped, activation, options, training);
+      }
+      return step_below(input, alpha, running, num_skipped, activation, options, training);
     });
   };
   return shown(kStepName, arguments, compute).output;

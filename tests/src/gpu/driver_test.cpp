@@ -69,6 +69,15 @@ TEST(CudaDriver, LoadsAndLaunchesInTheDevicesContext) {
                                       "launch f on 0 shared 0 stream 0"}));
 }
 
+TEST(CudaDriver, SaysWhichStreamIsCaptured) {
+  const auto driver = open_stub();
+  const auto function = driver.load(0, {.code = "CUBIN sm_90 f", .symbol = "f"});
+  std::thread([&] {
+    EXPECT_TRUE(driver.is_capturing(function, reinterpret_cast<void*>(7)));
+    EXPECT_FALSE(driver.is_capturing(function, nullptr));
+  }).join();
+}
+
 TEST(CudaDriver, ReportsWhatIsRefused) {
   const auto driver = open_stub();
   EXPECT_EQ(message([&] { (void)driver.load(0, {.code = "CUBIN sm_86 f", .symbol = "f"}); }),

@@ -1,0 +1,31 @@
+// What the operators need of a GPU. Besides the real one, tests give them an emulated one, whose memory is the CPU's.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "anact/activation.h"
+#include "kernels/cuda/kernels.h"
+
+namespace anact::ops::cuda {
+
+class Device {
+ public:
+  Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
+
+  [[nodiscard]] virtual std::uint32_t multiprocessors() const = 0;
+
+  // Zeroed memory of kernels::cuda::largest_workspace_bytes() on this device, for launches in the current stream; what
+  // they leave is as they found it. The tensor must live until the launch has been made.
+  [[nodiscard]] virtual at::Tensor workspace() = 0;
+
+  // Puts the kernel into the current stream. `arguments` is the kernel's struct, which is copied. Throws gpu::Error.
+  virtual void launch(kernels::cuda::Kernel kernel, kernels::cuda::ElementType type, ActivationKind activation,
+                      kernels::cuda::LaunchShape shape, void* arguments) = 0;
+};
+
+}  // namespace anact::ops::cuda
