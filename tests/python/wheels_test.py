@@ -34,7 +34,13 @@ def project(tmp_path, monkeypatch):
     """A project of that version, and a shell that says nothing of PyTorch."""
     (tmp_path / "CMakeLists.txt").write_text("project(\n  anact\n  VERSION 4.5.6)\n")
     monkeypatch.chdir(tmp_path)
-    for name in ("TORCH_PYTHON", "Torch_DIR", "VIRTUAL_ENV", "CONDA_PREFIX"):
+    for name in (
+        "PYTHONPATH",
+        "TORCH_PYTHON",
+        "Torch_DIR",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
     return tmp_path
