@@ -136,7 +136,7 @@ NormalizationOptions Options::normalization() const {
           .lambda_max = bounds.second};
 }
 
-StepOptions step_options(const Options& options) {
+StepOptions to_step_options(const Options& options) {
   return {.normalization = options.normalization(),
           .update = options.update(),
           .statistics = options.statistics,
@@ -149,10 +149,10 @@ UpdateOptions Options::update() const {
 }
 
 bool Options::uses_batch(std::int64_t batches_tracked) const {
-  return anact::uses_batch(step_options(*this), batches_tracked);
+  return anact::uses_batch(to_step_options(*this), batches_tracked);
 }
 
-bool Options::updates(bool first) const { return anact::updates(step_options(*this), first); }
+bool Options::updates(bool first) const { return anact::updates(to_step_options(*this), first); }
 
 bool Options::follows() const {
   // A batch without a gate tells its factors alone.

@@ -18,7 +18,7 @@ struct StepOptions {
   bool init_batch = false;
 };
 
-[[nodiscard]] StepOptions step_options(const Options& options);
+[[nodiscard]] StepOptions to_step_options(const Options& options);
 
 // Whether a training step's factors may come from its batch, after `batches_tracked` earlier ones: for `previous` while
 // the start lasts, since the batch may replace what was before it.

@@ -97,8 +97,8 @@ inline constexpr std::uint32_t kThreads = 256;
 inline constexpr std::uint32_t kPacketsPerThread = 2;
 // Packets that a block goes through at a time.
 inline constexpr std::uint32_t kTile = kThreads * kPacketsPerThread;
-// As many as `__launch_bounds__` makes room for: up to 80 registers a thread, with some left in every kernel, and 24
-// KiB of x in flight.
+// As many as `__launch_bounds__` makes room for: 80 registers a thread, where four blocks' 64 made some kernels spill;
+// 24 KiB of x are in flight.
 inline constexpr std::uint32_t kBlocksPerMultiprocessor = 3;
 
 // The blocks' partial sums come after the ticket, which has a line of its own.

@@ -146,7 +146,7 @@ void update(const RunningStatistics& running, const at::Tensor& num_skipped, con
             const Options& options) {
   auto* tracked = running.num_batches_tracked.mutable_data_ptr<std::int64_t>();
   Statistics statistics = read(running);
-  switch (take_batch(step_options(options), statistics, *tracked, moments)) {
+  switch (take_batch(to_step_options(options), statistics, *tracked, moments)) {
     case Fate::ignored:
       break;
     case Fate::skipped:
@@ -182,7 +182,7 @@ at::Tensor factors_cpu(const at::Tensor& alpha, const at::Tensor& output_mean, c
   if (moments && runs_again() && chosen.follows()) return find_pass(alpha, *moments);
   Statistics used = read(running);
   if (moments) {
-    used = statistics_of_step(step_options(chosen), used, count_of(num_batches_tracked), to_moments(*moments));
+    used = statistics_of_step(to_step_options(chosen), used, count_of(num_batches_tracked), to_moments(*moments));
   }
   return to_tensor(factors(used, read(alpha), chosen.normalization()));
 }
@@ -264,7 +264,7 @@ StepResult step(const at::Tensor& input, const at::Tensor& alpha, const RunningS
     map = to_factors(find_pass(alpha, to_tensor(moments)));
   } else {
     Statistics used = read(running);
-    if (uses_batch) used = statistics_of_step(step_options(options), used, tracked, moments);
+    if (uses_batch) used = statistics_of_step(to_step_options(options), used, tracked, moments);
     map = factors(used, read(alpha), options.normalization());
   }
   const bool first = training && !runs_again();

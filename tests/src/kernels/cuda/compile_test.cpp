@@ -41,7 +41,6 @@ void expect_room_in_all(const std::vector<ElementType>& types, const std::vector
   }
 }
 
-// One activation of each shape of code: a few operations, one exponential, the longest.
 TEST(CudaCompile, EveryArchitectureTakesTheKernels) {
   const auto nvrtc = Nvrtc::find(ANACT_PYTHON);
   if (!nvrtc) GTEST_SKIP() << kNoNvrtc;
