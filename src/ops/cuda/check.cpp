@@ -196,7 +196,7 @@ class Check {
   std::string step(const Options& options, std::int64_t tracked, bool training) {
     const auto state = this->state(tracked);
     const auto result = cuda::step(device_, x_, state.alpha, state.running, state.skipped, activation_, options, training);
-    const auto rules = anact::step_options(options);
+    const auto rules = to_step_options(options);
     auto used = kBefore, after = kBefore;
     if (training) {
       used = statistics_of_step(rules, kBefore, tracked, batch());
@@ -211,7 +211,7 @@ class Check {
     const auto state = this->state(20);
     const auto options = options_of(StatisticsSource::batch);
     const auto moments = to_tensor(batch()).to(x_.device());
-    const auto rules = anact::step_options(options);
+    const auto rules = to_step_options(options);
     return same_map(cuda::factors(device_, state.alpha, state.running, moments, options),
                     anact::factors(statistics_of_step(rules, kBefore, 20, batch()), kAlpha, rules.normalization));
   }
@@ -221,7 +221,7 @@ class Check {
     const Options options;
     cuda::update(device_, state.running, state.skipped, to_tensor(batch()).to(x_.device()), state.alpha, map_, options);
     auto after = kBefore;
-    (void)take_batch(anact::step_options(options), after, 20, batch());
+    (void)take_batch(to_step_options(options), after, 20, batch());
     return same_state(state, after, 21);
   }
 

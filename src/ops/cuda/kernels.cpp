@@ -147,7 +147,7 @@ at::Tensor factors(Device& device, const at::Tensor& alpha, const RunningStatist
   arguments.alpha = scalar(alpha);
   arguments.moments = moments ? moments->const_data_ptr<double>() : nullptr;
   arguments.map = data(map);
-  arguments.options = anact::step_options(options);
+  arguments.options = to_step_options(options);
   launch(device, Kernel::factors, arguments);
   return map;
 }
@@ -187,7 +187,7 @@ void update(Device& device, const RunningStatistics& running, const at::Tensor& 
   kernels::cuda::UpdateArguments arguments;
   arguments.running = encode(running, &num_skipped);
   arguments.moments = moments.const_data_ptr<double>();
-  arguments.options = anact::step_options(options);
+  arguments.options = to_step_options(options);
   launch(device, Kernel::update, arguments);
 }
 
@@ -229,7 +229,7 @@ StepResult step(Device& device, const at::Tensor& input, const at::Tensor& alpha
   arguments.pass.workspace = workspace.mutable_data_ptr();
   arguments.running = encode(running, &num_skipped);
   arguments.alpha = scalar(alpha);
-  arguments.options = anact::step_options(options);
+  arguments.options = to_step_options(options);
   arguments.has_moments = takes;
   arguments.updates = takes;
   launch(device, late ? Kernel::step_measure : Kernel::step, dense, activation, arguments);
