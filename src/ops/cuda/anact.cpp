@@ -1,11 +1,12 @@
 // The operators on CUDA: the fused kernels where they run, the plain version elsewhere.
 
+#include "ops/fallback/anact.h"
+
 #include <torch/library.h>
 
 #include "ops/arguments.h"
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/nvidia.h"
-#include "ops/fallback/anact.h"
 
 namespace anact::ops::cuda {
 namespace {
@@ -66,8 +67,8 @@ void update_cuda(const at::Tensor& output_mean, const at::Tensor& output_square,
   const Options& chosen = decode_options(options);
   auto* device = device_with(Kernel::update, output_mean.device(), at::kFloat, ActivationKind::identity);
   if (device == nullptr) {
-    return fallback::update(output_mean, output_square, input_variance, backward_gain, num_batches_tracked,
-                            num_skipped, moments, alpha, map, options);
+    return fallback::update(output_mean, output_square, input_variance, backward_gain, num_batches_tracked, num_skipped,
+                            moments, alpha, map, options);
   }
   check_update(running, num_skipped, moments, map, chosen);
   update(*device, running, num_skipped, moments, alpha, map, chosen);

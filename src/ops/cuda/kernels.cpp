@@ -45,8 +45,8 @@ template <class Arguments>
 void launch(Device& device, Kernel kernel, const at::Tensor& input, const Activation& activation,
             Arguments& arguments) {
   const auto type = element_type(input.scalar_type()).value();
-  const auto shape = kernels::cuda::launch_shape(kernel, type, static_cast<std::uint64_t>(input.numel()),
-                                                 device.multiprocessors());
+  const auto shape =
+      kernels::cuda::launch_shape(kernel, type, static_cast<std::uint64_t>(input.numel()), device.multiprocessors());
   device.launch(kernel, type, activation.kind, shape, &arguments);
 }
 
@@ -90,9 +90,7 @@ at::Tensor beside(const at::Tensor& grad, const at::Tensor& dense) {
 
 // Whether a step goes by an earlier pass; whether it takes its batch into the statistics.
 bool goes_again(const Options& options, bool training) { return training && options.follows() && runs_again(); }
-bool takes_batch(const Options& options, bool training) {
-  return training && !runs_again() && options.updates(true);
-}
+bool takes_batch(const Options& options, bool training) { return training && !runs_again() && options.updates(true); }
 
 // Whether one pass measures and applies once the start is over: `previous` needs the batch's moments before its output
 // while that lasts, which the device alone knows.

@@ -29,7 +29,9 @@ using kernels::cuda::Kernel;
 
 // PyTorch 2.12 and newer say what a stream is to CUDA.
 template <class Stream>
-constexpr bool kHasHandle = requires(const Stream& stream) { stream.native_handle(); };
+constexpr bool kHasHandle = requires(const Stream& stream) {
+  stream.native_handle();
+};
 
 template <class Stream>
 void* handle_of(const Stream& stream) {
@@ -40,9 +42,7 @@ void* handle_of(const Stream& stream) {
   }
 }
 
-void* current_stream(at::Device place) {
-  return handle_of(c10::impl::VirtualGuardImpl(place.type()).getStream(place));
-}
+void* current_stream(at::Device place) { return handle_of(c10::impl::VirtualGuardImpl(place.type()).getStream(place)); }
 
 void warn(const std::string& reason) {
   TORCH_WARN("ANAct's CUDA kernels are not used, and its plain version runs: ", reason);
@@ -58,8 +58,8 @@ gpu::Program program() {
 
 // Never destroyed: other threads may launch until the process ends.
 gpu::Programs& programs() {
-  static auto& instance = *new gpu::Programs(program(), gpu::Cache(gpu::cache_folder()),
-                                             [] { return gpu::open_cuda({torch_folder()}); }, &warn);
+  static auto& instance = *new gpu::Programs(
+      program(), gpu::Cache(gpu::cache_folder()), [] { return gpu::open_cuda({torch_folder()}); }, &warn);
   return instance;
 }
 
@@ -135,8 +135,7 @@ class Gpu final : public Device {
     if (wanted.state != Slot::State::unknown) return wanted.state == Slot::State::usable;
     std::string reason;
     try {
-      const auto* function =
-          programs().get(place_.index(), kernels::cuda::name_expression(kernel, type, activation));
+      const auto* function = programs().get(place_.index(), kernels::cuda::name_expression(kernel, type, activation));
       if (function != nullptr) {
         if (is_no_time(kernel, *function)) return false;
         wanted.function = function;
@@ -182,8 +181,7 @@ Gpu& gpu_at(at::Device place) {
 
 }  // namespace
 
-Device* device_with(std::span<const Kernel> kernels, at::Device place, at::ScalarType type,
-                    ActivationKind activation) {
+Device* device_with(std::span<const Kernel> kernels, at::Device place, at::ScalarType type, ActivationKind activation) {
   if (!place.is_cuda() || !place.has_index() || !gpu::enabled()) return nullptr;
   const auto element = element_type(type);
   if (!element || !kernels::has_kernel(activation)) return nullptr;

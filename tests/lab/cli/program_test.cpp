@@ -201,9 +201,8 @@ TEST(Info, WhatThereIsForAGpu) {
   const TemporaryFolder folder;
   folder.write("libcuda.so.1", "no library");
   Setting setting;
-  setting.environment = {{"LD_LIBRARY_PATH", folder.path().string()},
-                         {"ANACT_CACHE", folder.path().string()},
-                         {"ANACT_CUDA", "off"}};
+  setting.environment = {
+      {"LD_LIBRARY_PATH", folder.path().string()}, {"ANACT_CACHE", folder.path().string()}, {"ANACT_CUDA", "off"}};
   const auto json = nlohmann::json::parse(run({"info", "--json"}, setting).out);
   const auto gpu = json.at("gpu").get<std::string>();
   EXPECT_TRUE(gpu.starts_with("none: no NVIDIA GPU can be used: ")) << gpu;

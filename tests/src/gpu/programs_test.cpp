@@ -314,12 +314,11 @@ TEST_F(ProcessesTest, DescribeWhatThereIs) {
 }
 
 TEST_F(ProcessesTest, DescribeWhatIsMissing) {
-  const auto rows =
-      test::lines_of(run_child({"describe", "/no/torch/lib"}, {{"ANACT_CACHE", ""},
-                                                               {"XDG_CACHE_HOME", ""},
-                                                               {"HOME", ""},
-                                                               {"LD_LIBRARY_PATH", stub("in_part").string()}})
-                         .out);
+  const auto rows = test::lines_of(
+      run_child(
+          {"describe", "/no/torch/lib"},
+          {{"ANACT_CACHE", ""}, {"XDG_CACHE_HOME", ""}, {"HOME", ""}, {"LD_LIBRARY_PATH", stub("in_part").string()}})
+          .out);
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_TRUE(rows[0].starts_with("gpu\tnone: no NVIDIA GPU can be used: ")) << rows[0];
   EXPECT_TRUE(rows[1].starts_with("gpu_compiler\tnone: libnvrtc.so.13 or libnvrtc.so.12 ")) << rows[1];
