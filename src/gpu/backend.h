@@ -2,6 +2,7 @@
 // (gpu/driver.h); HIP's hipRTC and runtime have the same shape.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -81,6 +82,10 @@ class Driver {
   // function's arguments, which are copied. Throws Error for what the driver refuses, and for what failed on the device
   // before.
   virtual void launch(const LoadedFunction& function, const LaunchSize& size, void* stream, void** arguments) const = 0;
+
+  // Zeroed memory on the function's device that is never freed. The framework's own allocator may lend out a second
+  // time what was made while a graph's memory was in use. Not for a stream that is captured.
+  [[nodiscard]] virtual void* allocate(const LoadedFunction& function, std::size_t bytes, void* stream) const = 0;
 
   // Whether launches into the stream of the function's device are recorded for a graph, and do not run yet.
   [[nodiscard]] virtual bool is_capturing(const LoadedFunction& function, void* stream) const = 0;

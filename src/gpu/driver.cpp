@@ -73,6 +73,8 @@ CudaDriver::CudaDriver(const std::string& file) try : library_(open_driver(file)
   library_.bind(api_.set_current_context, "cuCtxSetCurrent");
   library_.bind(api_.exchange_capture_mode, "cuThreadExchangeStreamCaptureMode");
   library_.bind(api_.capture_status, "cuStreamIsCapturing");
+  library_.bind(api_.allocate, "cuMemAlloc_v2");
+  library_.bind(api_.fill, "cuMemsetD8Async");
   library_.bind(api_.load_module, "cuModuleLoadData");
   library_.bind(api_.function, "cuModuleGetFunction");
   library_.bind(api_.launch, "cuLaunchKernel");
@@ -132,6 +134,14 @@ void CudaDriver::launch(const LoadedFunction& function, const LaunchSize& size, 
   check(api_.launch(function.function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes, stream,
                     arguments, nullptr),
         "cuLaunchKernel");
+}
+
+void* CudaDriver::allocate(const LoadedFunction& function, std::size_t bytes, void* stream) const {
+  const Current current(*this, function.context);
+  unsigned long long memory = 0;
+  check(api_.allocate(&memory, bytes), "cuMemAlloc");
+  check(api_.fill(memory, 0, bytes, stream), "cuMemsetD8Async");
+  return reinterpret_cast<void*>(memory);
 }
 
 bool CudaDriver::is_capturing(const LoadedFunction& function, void* stream) const {

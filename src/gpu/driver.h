@@ -20,6 +20,7 @@ class CudaDriver final : public Driver {
   [[nodiscard]] const std::vector<Device>& devices() const override { return devices_; }
   [[nodiscard]] LoadedFunction load(int device, const Binary& binary) const override;
   void launch(const LoadedFunction& function, const LaunchSize& size, void* stream, void** arguments) const override;
+  [[nodiscard]] void* allocate(const LoadedFunction& function, std::size_t bytes, void* stream) const override;
   [[nodiscard]] bool is_capturing(const LoadedFunction& function, void* stream) const override;
 
   // The newest CUDA that the driver knows: {13, 0}.
@@ -43,6 +44,8 @@ class CudaDriver final : public Driver {
     int (*set_current_context)(void* context);
     int (*exchange_capture_mode)(int* mode);
     int (*capture_status)(void* stream, int* status);
+    int (*allocate)(unsigned long long* memory, std::size_t bytes);
+    int (*fill)(unsigned long long memory, unsigned char value, std::size_t bytes, void* stream);
     int (*load_module)(void** module, const void* code);
     int (*function)(void** function, void* module, const char* name);
     int (*launch)(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,

@@ -25,7 +25,10 @@ class Function {
   // the function.
   void launch(const LaunchSize& size, void* stream, void** arguments) const;
 
-  // As Driver::is_capturing.
+  // As Driver::allocate, and Driver::is_capturing.
+  [[nodiscard]] void* allocate(std::size_t bytes, void* stream) const {
+    return driver_.allocate(loaded_, bytes, stream);
+  }
   [[nodiscard]] bool is_capturing(void* stream) const { return driver_.is_capturing(loaded_, stream); }
 
   [[nodiscard]] const Device& device() const { return device_; }

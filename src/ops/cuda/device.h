@@ -10,6 +10,12 @@
 
 namespace anact::ops::cuda {
 
+// Zeroed memory for the sums of a launch, which leaves it as it found it. Must live until the launch has been made.
+struct Workspace {
+  void* data = nullptr;
+  at::Tensor owner;  // undefined where it is kept for good
+};
+
 class Device {
  public:
   Device() = default;
@@ -19,9 +25,8 @@ class Device {
 
   [[nodiscard]] virtual std::uint32_t multiprocessors() const = 0;
 
-  // Zeroed memory of kernels::cuda::largest_workspace_bytes() on this device, for launches in the current stream; what
-  // they leave is as they found it. The tensor must live until the launch has been made.
-  [[nodiscard]] virtual at::Tensor workspace() = 0;
+  // Of kernels::cuda::largest_workspace_bytes(), for launches in the current stream.
+  [[nodiscard]] virtual Workspace workspace() = 0;
 
   // Puts the kernel into the current stream. `arguments` is the kernel's struct, which is copied. Throws gpu::Error.
   virtual void launch(kernels::cuda::Kernel kernel, kernels::cuda::ElementType type, ActivationKind activation,

@@ -74,7 +74,7 @@ at::Tensor measure_below(Device& device, const at::Tensor& dense, const Activati
   const auto workspace = device.workspace();
   auto arguments = pass(dense, activation);
   arguments.moments = data(moments);
-  arguments.workspace = workspace.mutable_data_ptr();
+  arguments.workspace = workspace.data;
   if (limit.num_batches_tracked != nullptr) {
     arguments.unless = limit.num_batches_tracked->const_data_ptr<std::int64_t>();
     arguments.limit = limit.batches;
@@ -107,7 +107,7 @@ at::Tensor backward(Device& device, const at::Tensor& grad, const at::Tensor& in
   arguments.dx = grad_input.mutable_data_ptr();
   arguments.size = static_cast<std::uint64_t>(dense.numel());
   arguments.map = map.const_data_ptr<double>();
-  arguments.workspace = workspace.mutable_data_ptr();
+  arguments.workspace = workspace.data;
   arguments.activation = kernels::cuda::encode(activation);
   launch(device, Kernel::backward, dense, activation, arguments);
   return grad_input;
@@ -158,11 +158,11 @@ TensorPair apply(Device& device, const at::Tensor& input, const at::Tensor& map,
   auto arguments = pass(dense, activation);
   arguments.y = output.mutable_data_ptr();
   arguments.map = const_cast<double*>(map.const_data_ptr<double>());  // which these kernels only read
-  at::Tensor workspace;
+  Workspace workspace;
   if (measure) {
     workspace = device.workspace();
     arguments.moments = data(moments);
-    arguments.workspace = workspace.mutable_data_ptr();
+    arguments.workspace = workspace.data;
   }
   launch(device, measure ? Kernel::apply_measure : Kernel::apply, dense, activation, arguments);
   return {std::move(output), std::move(moments)};
@@ -224,7 +224,7 @@ StepResult step(Device& device, const at::Tensor& input, const at::Tensor& alpha
   arguments.pass.y = result.output.mutable_data_ptr();
   arguments.pass.map = data(result.map);
   arguments.pass.moments = takes ? data(moments) : nullptr;
-  arguments.pass.workspace = workspace.mutable_data_ptr();
+  arguments.pass.workspace = workspace.data;
   arguments.running = encode(running, &num_skipped);
   arguments.alpha = scalar(alpha);
   arguments.options = to_step_options(options);

@@ -78,14 +78,19 @@ class Gpu final : public Device {
 
   [[nodiscard]] std::uint32_t multiprocessors() const override { return multiprocessors_; }
 
-  [[nodiscard]] at::Tensor workspace() override {
+  [[nodiscard]] Workspace workspace() override {
+    const auto& function = *any_function_.load();
     void* stream = current_stream(place_);
+    const auto bytes = kernels::cuda::largest_workspace_bytes(multiprocessors_);
     // A graph's launches run when it is replayed, at a time when those of the stream may run too.
-    if (any_function_.load()->is_capturing(stream)) return make_workspace();
+    if (function.is_capturing(stream)) {
+      auto owner = at::zeros({static_cast<std::int64_t>(bytes)}, at::TensorOptions().dtype(at::kByte).device(place_));
+      return {owner.mutable_data_ptr(), owner};
+    }
     const std::lock_guard<std::mutex> lock(mutex_);
     auto& kept = workspaces_[stream];
-    if (!kept.defined()) kept = make_workspace();
-    return kept;
+    if (kept == nullptr) kept = function.allocate(bytes, stream);
+    return {kept, {}};
   }
 
   void launch(Kernel kernel, ElementType type, ActivationKind activation, kernels::cuda::LaunchShape shape,
@@ -114,11 +119,6 @@ class Gpu final : public Device {
     const auto t = any ? static_cast<std::size_t>(type) : 0;
     const auto a = any ? static_cast<std::size_t>(activation) : 0;
     return slots_.at((static_cast<std::size_t>(kernel) * kTypes + t) * kActivations + a);
-  }
-
-  [[nodiscard]] at::Tensor make_workspace() const {
-    const auto bytes = static_cast<std::int64_t>(kernels::cuda::largest_workspace_bytes(multiprocessors_));
-    return at::zeros({bytes}, at::TensorOptions().dtype(at::kByte).device(place_));
   }
 
   // Waiting, and memory that is kept, are not for a graph that is captured; nor a step within a backward pass, where it
@@ -166,7 +166,7 @@ class Gpu final : public Device {
   std::array<Slot, kKernels * kTypes * kActivations> slots_;
   std::recursive_mutex examining_;
   std::mutex mutex_;
-  std::map<void*, at::Tensor> workspaces_;
+  std::map<void*, void*> workspaces_;  // by stream
 };
 
 Gpu& gpu_at(at::Device place) {

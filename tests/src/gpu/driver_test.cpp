@@ -1,7 +1,9 @@
 #include "gpu/driver.h"
 
 #include <cstdint>
+#include <new>
 #include <thread>
+#include <vector>
 
 #include "gpu/shared_library.h"
 #include "stubs.h"
@@ -75,6 +77,16 @@ TEST(CudaDriver, SaysWhichStreamIsCaptured) {
   std::thread([&] {
     EXPECT_TRUE(driver.is_capturing(function, reinterpret_cast<void*>(7)));
     EXPECT_FALSE(driver.is_capturing(function, nullptr));
+  }).join();
+}
+
+TEST(CudaDriver, AllocatesZeros) {
+  const auto driver = open_stub();
+  const auto function = driver.load(0, {.code = "CUBIN sm_90 f", .symbol = "f"});
+  std::thread([&] {
+    const auto* memory = static_cast<const unsigned char*>(driver.allocate(function, 100, nullptr));
+    EXPECT_EQ(std::vector<unsigned char>(memory, memory + 100), std::vector<unsigned char>(100));
+    ::operator delete(const_cast<unsigned char*>(memory));
   }).join();
 }
 

@@ -150,6 +150,7 @@ TEST_F(ProgramsTest, CompilesAnewWhatTheDriverDoesNotTake) {
         return driver.load(device, binary);
       }
       void launch(const LoadedFunction&, const LaunchSize&, void*, void**) const override {}
+      [[nodiscard]] void* allocate(const LoadedFunction&, std::size_t, void*) const override { return nullptr; }
       [[nodiscard]] bool is_capturing(const LoadedFunction&, void*) const override { return false; }
     };
     ASSERT_NE(make(program_of("source"),

@@ -30,7 +30,7 @@ namespace emulation = kernels::cuda::emulation;
 class EmulatedDevice final : public Device {
  public:
   [[nodiscard]] std::uint32_t multiprocessors() const override { return 1; }
-  [[nodiscard]] at::Tensor workspace() override { return workspace_; }
+  [[nodiscard]] Workspace workspace() override { return {workspace_.mutable_data_ptr(), workspace_}; }
 
   void launch(Kernel kernel, ElementType type, ActivationKind activation, LaunchShape shape, void* arguments) override {
     ++launches[kernel];

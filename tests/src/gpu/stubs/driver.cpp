@@ -5,6 +5,7 @@
 //   ANACT_STUB_LAUNCH_ERROR   what cuLaunchKernel returns
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -125,6 +126,19 @@ int cuThreadExchangeStreamCaptureMode(int* mode) {
 int cuStreamIsCapturing(void* stream, int* status) {
   if (current == nullptr) return kInvalidContext;
   *status = reinterpret_cast<std::uintptr_t>(stream) == 7 ? 1 : 0;
+  return kSuccess;
+}
+
+int cuMemAlloc_v2(unsigned long long* memory, std::size_t bytes) {
+  if (current == nullptr) return kInvalidContext;
+  *memory = reinterpret_cast<unsigned long long>(::operator new(bytes));
+  std::memset(reinterpret_cast<void*>(*memory), 0xff, bytes);
+  return kSuccess;
+}
+
+int cuMemsetD8Async(unsigned long long memory, unsigned char value, std::size_t bytes, void*) {
+  if (current == nullptr) return kInvalidContext;
+  std::memset(reinterpret_cast<void*>(memory), value, bytes);
   return kSuccess;
 }
 
