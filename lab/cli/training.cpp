@@ -83,7 +83,7 @@ std::string arms_and_seeds(const train::Config& config) {
 std::unique_ptr<train::OutputFolder> claim_folder(const TrainingOptions& options, const train::Config& config) {
   namespace fs = std::filesystem;
   if (options.output.empty()) {
-    return std::make_unique<train::OutputFolder>(train::make_new_folder(default_output(options.invocation.command)));
+    return train::OutputFolder::make_new(default_output(options.invocation.command));
   }
   const fs::path path = options.output;
   if (fs::exists(path) && !fs::is_directory(path)) {

@@ -87,6 +87,21 @@ OutputFolder::OutputFolder(fs::path path) : path_(std::move(path)) {
   }
 }
 
+std::unique_ptr<OutputFolder> OutputFolder::make_new(const fs::path& wanted) {
+  std::error_code error;
+  if (wanted.has_parent_path()) fs::create_directories(wanted.parent_path(), error);
+  fs::path path = wanted;
+  for (int number = 2; !error; ++number) {
+    if (fs::create_directory(path, error)) {
+      auto folder = std::make_unique<OutputFolder>(path);
+      folder->made_ = true;
+      return folder;
+    }
+    path = wanted.string() + "-" + std::to_string(number);
+  }
+  fail("create the output folder", path, error);
+}
+
 OutputFolder::~OutputFolder() {
   if (!lock_) return;
   std::error_code ignored;
@@ -139,17 +154,6 @@ void OutputFolder::put_back() {
   move_run(replaced(), path_);
   remove_tree(replaced());
   aside_ = false;
-}
-
-fs::path make_new_folder(const fs::path& wanted) {
-  std::error_code error;
-  if (wanted.has_parent_path()) fs::create_directories(wanted.parent_path(), error);
-  fs::path path = wanted;
-  for (int number = 2; !error; ++number) {
-    if (fs::create_directory(path, error)) return path;
-    path = wanted.string() + "-" + std::to_string(number);
-  }
-  fail("create the output folder", path, error);
 }
 
 }  // namespace anact::train

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 
 #include "io/file_lock.h"
@@ -16,6 +17,9 @@ class OutputFolder {
   // Makes the folder, and those it lies in, if they are not there. Throws std::runtime_error when it cannot be made,
   // and when another process writes into it.
   explicit OutputFolder(std::filesystem::path path);
+  // A folder of this name or, where that is taken, of this name with "-2", "-3", … behind it, which no other process
+  // has.
+  [[nodiscard]] static std::unique_ptr<OutputFolder> make_new(const std::filesystem::path& wanted);
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
   // A run that was set aside comes back unless begun() was called; a folder that this made goes if it is still empty.
@@ -42,8 +46,5 @@ class OutputFolder {
   bool aside_ = false;
   std::optional<io::FileLock> lock_;
 };
-
-// A folder of this name or, where that is taken, of this name with "-2", "-3", … behind it, which no other process has.
-[[nodiscard]] std::filesystem::path make_new_folder(const std::filesystem::path& wanted);
 
 }  // namespace anact::train

@@ -144,6 +144,14 @@ void check_update(const RunningStatistics& running, const at::Tensor& num_skippe
   validate(options);
 }
 
+at::Tensor to_dense(const at::Tensor& tensor) {
+  return tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+}
+
+at::Tensor laid_out_as(const at::Tensor& dense, const at::Tensor& grad) {
+  return grad.strides() == dense.strides() ? grad : at::empty_like(dense).copy_(grad);
+}
+
 at::Tensor empty_output(const at::Tensor& input) {
   return at::empty_like(
       input, input.is_non_overlapping_and_dense() ? at::MemoryFormat::Preserve : at::MemoryFormat::Contiguous);

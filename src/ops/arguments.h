@@ -61,6 +61,12 @@ void check_counts(const RunningStatistics& running, const at::Tensor& num_skippe
 void check_update(const RunningStatistics& running, const at::Tensor& num_skipped, const at::Tensor& moments,
                   const at::Tensor& map, const Options& options);
 
+// The memory of a tensor, each element once and in its order.
+[[nodiscard]] at::Tensor to_dense(const at::Tensor& tensor);
+
+// The gradient laid out as the dense input, so that element i of both is the same element.
+[[nodiscard]] at::Tensor laid_out_as(const at::Tensor& dense, const at::Tensor& grad);
+
 // An uninitialized tensor as anact::apply returns it.
 [[nodiscard]] at::Tensor empty_output(const at::Tensor& input);
 

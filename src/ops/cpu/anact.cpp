@@ -131,11 +131,6 @@ void pass(const Activation& activation, const at::Tensor& input, const Factors& 
   for (const Moments& part : parts) moments->merge(part);
 }
 
-// The memory of the input, each element once and in its order.
-at::Tensor to_dense(const at::Tensor& input) {
-  return input.is_non_overlapping_and_dense() ? input : input.contiguous();
-}
-
 Moments measure(const at::Tensor& dense, const Activation& activation) {
   Moments moments;
   pass(activation, dense, {}, nullptr, &moments);
@@ -205,8 +200,7 @@ std::pair<at::Tensor, kernels::GradientSums> backward(const at::Tensor& grad, co
                                                       const Activation& activation) {
   const auto dense = to_dense(input);
   const auto grad_input = at::empty_like(dense);
-  // Element i of every tensor must be the same element.
-  const auto g = grad.strides() == dense.strides() ? grad : at::empty_like(dense).copy_(grad);
+  const auto g = laid_out_as(dense, grad);
   std::vector<kernels::GradientSums> parts(kernels::block_count(static_cast<std::size_t>(dense.numel())));
   visit_type(dense.scalar_type(), [&]<class T>(T*) {
     const auto* x = static_cast<const T*>(dense.const_data_ptr());

@@ -24,18 +24,8 @@ struct Alone {
   c10::impl::ExcludeDispatchKeyGuard guard{c10::autocast_dispatch_keyset | c10::python_ks};
 };
 
-double epsilon(at::ScalarType type) {
-  switch (type) {
-    case at::kDouble:
-      return 0x1p-52;
-    case at::kBFloat16:
-      return 0x1p-8;
-    case at::kHalf:
-      return 0x1p-11;
-    default:
-      return 0x1p-23;
-  }
-}
+// What the last rounding of a result may add, beyond that of the arithmetic.
+double rounding_of(at::ScalarType type) { return type == at::kBFloat16 ? 0x1p-8 : type == at::kHalf ? 0x1p-11 : 0; }
 
 class Check {
  public:
@@ -100,11 +90,10 @@ class Check {
                      const at::Tensor& other) const {
     // The plain version's own cancellation in the tails, and subnormal results.
     const auto least = 1e-14 * (1 + x_.to(at::kDouble).abs()) + (type_ == at::kHalf ? 0x1p-24 : 0x1p-126);
-    const double rounding = type_ == at::kFloat || type_ == at::kDouble ? 0 : epsilon(type_);
     // In double the bound is twice that and 2 (kernels/accuracy.h).
     const double bound = type_ == at::kDouble ? 2 * ulp + 2 : ulp;
     const auto error = arithmetic_ * (bound + 3) * at::clamp_min(f.abs(), floor) * factor.abs();
-    return error + arithmetic_ * 3 * other.abs() + rounding * (factor * f + other).abs() + least;
+    return error + arithmetic_ * 3 * other.abs() + rounding_of(type_) * (factor * f + other).abs() + least;
   }
 
   std::string outputs(const at::Tensor& y, const at::Tensor& map) const {
@@ -169,9 +158,9 @@ class Check {
             count(0)};
   }
 
-  static std::string near(const char* what, double found, double expected, double relative = 1e-5) {
+  static std::string near(const char* what, double found, double expected) {
     return compare(what, at::tensor(found, at::kDouble), at::tensor(expected, at::kDouble),
-                   at::tensor(relative * std::abs(expected) + 1e-12, at::kDouble));
+                   at::tensor(1e-5 * std::abs(expected) + 1e-12, at::kDouble));
   }
 
   std::string same_map(const at::Tensor& map, const Factors& expected) const {

@@ -23,11 +23,6 @@ at::Tensor doubles(std::int64_t size, const at::Tensor& beside) {
 
 double* data(const at::Tensor& tensor) { return tensor.mutable_data_ptr<double>(); }
 
-// The memory of the tensor, each element once and in its order.
-at::Tensor to_dense(const at::Tensor& tensor) {
-  return tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
-}
-
 kernels::cuda::Scalar scalar(const at::Tensor& tensor) {
   return {tensor.mutable_data_ptr(), element_type(tensor.scalar_type()).value()};
 }
@@ -83,11 +78,6 @@ at::Tensor measure_below(Device& device, const at::Tensor& dense, const Activati
   return moments;
 }
 
-// The gradient as it lies in memory when element i of it and of the input is the same element.
-at::Tensor beside(const at::Tensor& grad, const at::Tensor& dense) {
-  return grad.strides() == dense.strides() ? grad : at::empty_like(dense).copy_(grad);
-}
-
 // Whether a step goes by an earlier pass; whether it takes its batch into the statistics.
 bool goes_again(const Options& options, bool training) { return training && options.follows() && runs_again(); }
 bool takes_batch(const Options& options, bool training) { return training && !runs_again() && options.updates(true); }
@@ -99,7 +89,7 @@ bool is_late(const Options& options) { return options.updates(false) && !options
 at::Tensor backward(Device& device, const at::Tensor& grad, const at::Tensor& input, const at::Tensor& map,
                     const Activation& activation, kernels::cuda::BackwardArguments arguments) {
   const auto dense = to_dense(input);
-  const auto g = beside(grad, dense);
+  const auto g = laid_out_as(dense, grad);
   auto grad_input = at::empty_like(dense);
   const auto workspace = device.workspace();
   arguments.x = dense.const_data_ptr();

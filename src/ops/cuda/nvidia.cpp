@@ -130,14 +130,14 @@ class Gpu final : public Device {
   }
 
   bool examine(Slot& wanted, Kernel kernel, ElementType type, at::ScalarType scalar_type, ActivationKind activation) {
-    // Not held while another check runs in this thread: a check launches what it checks, and asks for nothing else.
-    const std::lock_guard<std::recursive_mutex> lock(examining_);
-    if (wanted.state != Slot::State::unknown) return wanted.state == Slot::State::usable;
     std::string reason;
     try {
+      // Of a kernel that cannot be had, this tells itself.
       const auto* function = programs().get(place_.index(), kernels::cuda::name_expression(kernel, type, activation));
+      if (function != nullptr && is_no_time(kernel, *function)) return false;
+      const std::lock_guard<std::mutex> lock(examining_);
+      if (wanted.state != Slot::State::unknown) return wanted.state == Slot::State::usable;
       if (function != nullptr) {
-        if (is_no_time(kernel, *function)) return false;
         wanted.function = function;
         any_function_ = function;
         multiprocessors_ = static_cast<std::uint32_t>(function->device().multiprocessors);
@@ -156,6 +156,7 @@ class Gpu final : public Device {
       reason = error.what();
     }
     wanted.state = Slot::State::unusable;
+    // Not under the lock: a warning may wait for Python's, which another thread may hold that waits for this one.
     if (!reason.empty()) warn(reason);
     return false;
   }
@@ -164,7 +165,7 @@ class Gpu final : public Device {
   std::uint32_t multiprocessors_ = 1;
   std::atomic<const gpu::Function*> any_function_ = nullptr;
   std::array<Slot, kKernels * kTypes * kActivations> slots_;
-  std::recursive_mutex examining_;
+  std::mutex examining_;
   std::mutex mutex_;
   std::map<void*, void*> workspaces_;  // by stream
 };

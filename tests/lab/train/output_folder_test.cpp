@@ -151,11 +151,19 @@ TEST_F(OutputFolderTest, AKillAtAnyPointLosesNeitherRun) {
 }
 
 TEST_F(OutputFolderTest, NewNamesDoNotCollide) {
-  EXPECT_EQ(make_new_folder(folder_ / "runs/train-1"), folder_ / "runs/train-1");
-  EXPECT_EQ(make_new_folder(folder_ / "runs/train-1"), folder_ / "runs/train-1-2");
-  EXPECT_EQ(make_new_folder(folder_ / "runs/train-1"), folder_ / "runs/train-1-3");
+  const auto wanted = folder_ / "runs/train-1";
+  {
+    const auto first = OutputFolder::make_new(wanted);
+    const auto second = OutputFolder::make_new(wanted);
+    const auto third = OutputFolder::make_new(wanted);
+    EXPECT_EQ(first->path(), wanted);
+    EXPECT_EQ(second->path(), folder_ / "runs/train-1-2");
+    EXPECT_EQ(third->path(), folder_ / "runs/train-1-3");
+    std::ofstream(second->path() / "config.json") << kConfig;
+  }
+  EXPECT_EQ(names_in(folder_ / "runs"), Names{"train-1-2"}) << "those in which nothing was written go";
   folder_.write("file", "");
-  EXPECT_THROW((void)make_new_folder(folder_ / "file" / "below"), std::runtime_error);
+  EXPECT_THROW((void)OutputFolder::make_new(folder_ / "file" / "below"), std::runtime_error);
 }
 
 }  // namespace
