@@ -23,7 +23,6 @@ from anact.modules import ANAct
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _MEASURED_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_ALPHA_RANGE = 0.3
 
 _UNPREDICTED = "a compiled model does not show what lies between its layers"
 
@@ -375,7 +374,7 @@ def _of_activation(
         scale = (variance / of("output_variance")).sqrt()
         wide = alpha.cpu().double().squeeze()
         usable = known and bool(scale.isfinite())
-        factor = scale - _ALPHA_RANGE * wide.tanh() if usable else factor * torch.nan
+        factor = scale - _C.ALPHA_RANGE * wide.tanh() if usable else factor * torch.nan
         values["alpha"] = wide
     values["lambda"] = factor
     if known:

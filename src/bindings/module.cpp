@@ -311,6 +311,7 @@ PYBIND11_MODULE(_C, m) {
         return layers::probe_html({.title = title, .settings = settings, .records = to_records(rows)});
       },
       py::arg("rows"), py::arg("title"), py::arg("settings"));
+  m.attr("ALPHA_RANGE") = kAlphaRange;
   m.def("canonical", [](const std::string& activation) { return parse_activation(activation).to_string(); });
   m.def("split", [](const std::string& text) {
     const auto activation = parse_activation(text);
